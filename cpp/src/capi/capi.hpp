@@ -1,0 +1,20 @@
+// The C handles, for the bindings that make plans in C++ and hand them to C callers.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "plan/plan.hpp"
+#include "stream/stream.hpp"
+
+struct rtrnn_plan {
+    std::shared_ptr<const rtrnn::Plan> plan;
+};
+
+struct rtrnn_stream {
+    rtrnn::Stream stream;
+};
+
+struct rtrnn_batch {
+    std::vector<rtrnn_stream> streams;
+};

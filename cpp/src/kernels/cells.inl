@@ -1,0 +1,225 @@
+// One timestep of rnn, gru, gru_before and lstm.
+//
+// A cell is a struct: how many gates its matrices have, how many partial sums a row takes, and `combine`,
+// which turns a tile's input sums and recurrent sums into the next state. run_cell walks the tiles in one of
+// three forms: step (both sums stay in registers), prepare (stores the recurrent sums), finish (loads them).
+// The two sums are formed apart and then added, so the forms agree in every bit.
+// Included inside the anonymous namespace of an ISA unit, after sums.inl and activation.inl.
+
+enum class Form { step, prepare, finish };
+
+struct StateRefs {
+    const float* h;
+    const float* c;
+    float* h_out;
+    float* c_out;
+};
+
+// Clips a gate's sum, if the cell clips, and applies its activation.
+template <class V>
+[[gnu::always_inline]] inline V gate_value(const CellArgs& a, int activation, V sum) {
+    if (a.clip > 0.0f) {
+        const V limit = V::splat(a.clip);
+        sum = min(limit, max(negate(limit), sum));
+    }
+    activate(a.activation[activation], sum);
+    return sum;
+}
+
+struct Rnn {
+    static constexpr int gates = 1;
+    static constexpr int partials = 4;
+
+    template <bool standard, class V>
+    [[gnu::always_inline]] static inline void combine(const CellArgs& a, const StateRefs& s, int row,
+                                                      const Sums<V, 1>& x, const Sums<V, 1>& h) {
+        const V sum = x.gate[0] + h.gate[0];
+        V next;
+        if constexpr (standard) {
+            next = tanh(sum);
+        } else {
+            next = gate_value(a, 0, sum);
+        }
+        store_up_to(s.h_out + row, a.hidden_size - row, next);
+    }
+};
+
+struct Gru {
+    static constexpr int gates = 3;
+    static constexpr int partials = 2;
+
+    template <bool standard, class V>
+    [[gnu::always_inline]] static inline void combine(const CellArgs& a, const StateRefs& s, int row,
+                                                      const Sums<V, 3>& x, const Sums<V, 3>& h) {
+        const V r_sum = x.gate[0] + h.gate[0];
+        const V z_sum = x.gate[1] + h.gate[1];
+        V z, n;
+        if constexpr (standard) {
+            n = tanh(fma(sigmoid(r_sum), h.gate[2], x.gate[2]));
+            z = sigmoid(z_sum);
+        } else {
+            const V r = gate_value(a, 0, r_sum);
+            z = gate_value(a, 0, z_sum);
+            n = gate_value(a, 1, fma(r, h.gate[2], x.gate[2]));
+        }
+        const V old = load_up_to<V>(s.h + row, a.hidden_size - row);
+        store_up_to(s.h_out + row, a.hidden_size - row, fma(z, old - n, n));
+    }
+};
+
+struct Lstm {
+    static constexpr int gates = 4;
+    static constexpr int partials = 2;
+
+    template <bool standard, class V>
+    [[gnu::always_inline]] static inline void combine(const CellArgs& a, const StateRefs& s, int row,
+                                                      const Sums<V, 4>& x, const Sums<V, 4>& h) {
+        const int left = a.hidden_size - row;
+        const V old = load_up_to<V>(s.c + row, left);
+        V i = x.gate[0] + h.gate[0];
+        V f = x.gate[1] + h.gate[1];
+        V g = x.gate[2] + h.gate[2];
+        V o = x.gate[3] + h.gate[3];
+        V next;
+        if constexpr (standard) {
+            next = fma(sigmoid(f), old, sigmoid(i) * tanh(g));
+            o = sigmoid(o) * tanh(next);
+        } else {
+            const float* peephole = a.peephole == nullptr ? nullptr : a.peephole + 3 * row;
+            if (peephole != nullptr) {
+                i = fma(V::load(peephole), old, i);
+                f = fma(V::load(peephole + V::lanes), old, f);
+            }
+            i = gate_value(a, 0, i);
+            f = a.input_forget ? V::splat(1.0f) - i : gate_value(a, 0, f);
+            g = gate_value(a, 1, g);
+            next = fma(f, old, i * g);
+            if (peephole != nullptr) o = fma(V::load(peephole + 2 * V::lanes), next, o);
+            o = gate_value(a, 0, o);
+            V squashed = next;
+            activate(a.activation[2], squashed);
+            o = o * squashed;
+        }
+        store_up_to(s.c_out + row, left, next);
+        store_up_to(s.h_out + row, left, o);
+    }
+};
+
+template <int gates, class V>
+[[gnu::always_inline]] inline void store_sums(float* p, const Sums<V, gates>& sums) {
+    Repeat<gates>::call([&](auto g) { store(p + g.value * V::lanes, sums.gate[g.value]); });
+}
+template <int gates, class V>
+[[gnu::always_inline]] inline Sums<V, gates> load_sums(const float* p) {
+    Sums<V, gates> sums;
+    Repeat<gates>::call([&](auto g) { sums.gate[g.value] = V::load(p + g.value * V::lanes); });
+    return sums;
+}
+
+template <class Cell, Form form, bool standard, class V>
+void cell_tiles(const CellArgs& a, float* arena) {
+    constexpr int gates = Cell::gates;
+    constexpr int partials = Cell::partials;
+    const float* x = resolve(a.x, arena);
+    const float* h = resolve(a.h, arena);
+    const StateRefs state{h, resolve(a.c, arena), arena + a.h_out.offset, arena + a.c_out.offset};
+    float* prepared = arena + a.prepared.offset;
+    const float* weight_ih = a.weight_ih;
+    const float* weight_hh = a.weight_hh;
+    for (int row = 0; row < a.hidden_size; row += V::lanes) {
+        Sums<V, gates> h_sums;
+        if constexpr (form == Form::finish) {
+            h_sums = load_sums<gates, V>(prepared + gates * row);
+        } else {
+            h_sums = row_sums<gates, partials, V>(weight_hh, a.bias_hh + gates * row, h, a.recurrent_size);
+            weight_hh += gates * V::lanes * a.recurrent_size;
+        }
+        if constexpr (form == Form::prepare) {
+            store_sums(prepared + gates * row, h_sums);
+        } else {
+            const Sums<V, gates> x_sums =
+                row_sums<gates, partials, V>(weight_ih, a.bias_ih + gates * row, x, a.input_size);
+            weight_ih += gates * V::lanes * a.input_size;
+            Cell::template combine<standard>(a, state, row, x_sums, h_sums);
+        }
+    }
+}
+
+// The product W_hn (r * h) needs r of every row first, so gru_before takes two passes. Scratch holds r * h,
+// then z, then the n gate's input sums, each as long as the padded state.
+template <Form form, class V>
+void gru_before_tiles(const CellArgs& a, float* arena) {
+    const float* x = resolve(a.x, arena);
+    const float* h = resolve(a.h, arena);
+    float* h_out = arena + a.h_out.offset;
+    float* prepared = arena + a.prepared.offset;
+    const int padded = (a.hidden_size + V::lanes - 1) / V::lanes * V::lanes;
+    float* reset_h = arena + a.scratch.offset;
+    float* update = reset_h + padded;
+    float* n_sums = update + padded;
+    const float* weight_ih = a.weight_ih;
+    const float* weight_hh = a.weight_hh;
+    for (int row = 0; row < a.hidden_size; row += V::lanes) {
+        Sums<V, 2> h_sums;
+        if constexpr (form == Form::finish) {
+            h_sums = load_sums<2, V>(prepared + 2 * row);
+        } else {
+            h_sums = row_sums<2, 2, V>(weight_hh, a.bias_hh + 3 * row, h, a.recurrent_size);
+            weight_hh += 2 * V::lanes * a.recurrent_size;
+        }
+        if constexpr (form == Form::prepare) {
+            store_sums(prepared + 2 * row, h_sums);
+        } else {
+            const Sums<V, 3> x_sums = row_sums<3, 2, V>(weight_ih, a.bias_ih + 3 * row, x, a.input_size);
+            weight_ih += 3 * V::lanes * a.input_size;
+            const V r = gate_value(a, 0, x_sums.gate[0] + h_sums.gate[0]);
+            const V z = gate_value(a, 0, x_sums.gate[1] + h_sums.gate[1]);
+            store(reset_h + row, r * load_up_to<V>(h + row, a.hidden_size - row));
+            store(update + row, z);
+            store(n_sums + row, x_sums.gate[2]);
+        }
+    }
+    if constexpr (form != Form::prepare) {
+        const float* weight_hn = a.weight_hn;
+        for (int row = 0; row < a.hidden_size; row += V::lanes) {
+            const V recurrent =
+                row_sums<1, 2, V>(weight_hn, a.bias_hh + 3 * row + 2 * V::lanes, reset_h, a.recurrent_size).gate[0];
+            weight_hn += V::lanes * a.recurrent_size;
+            const V n = gate_value(a, 1, V::load(n_sums + row) + recurrent);
+            const V old = load_up_to<V>(h + row, a.hidden_size - row);
+            store_up_to(h_out + row, a.hidden_size - row, fma(V::load(update + row), old - n, n));
+        }
+    }
+}
+
+template <class Cell, Form form, class V>
+[[gnu::always_inline]] inline void cell_of_width(const CellArgs& a, float* arena) {
+    // prepare applies no activation, so it has one version
+    if (form == Form::prepare || a.standard) return cell_tiles<Cell, form, true, V>(a, arena);
+    return cell_tiles<Cell, form, false, V>(a, arena);
+}
+
+template <class Cell, Form form>
+void cell(const void* args, float* arena) noexcept {
+    const CellArgs& a = *static_cast<const CellArgs*>(args);
+    switch (a.width) {
+        case 8: return cell_of_width<Cell, form, Width8>(a, arena);
+        case 16: return cell_of_width<Cell, form, Width16>(a, arena);
+        default: return cell_of_width<Cell, form, Width32>(a, arena);
+    }
+}
+
+template <Form form>
+void gru_before(const void* args, float* arena) noexcept {
+    const CellArgs& a = *static_cast<const CellArgs*>(args);
+    switch (a.width) {
+        case 8: return gru_before_tiles<form, Width8>(a, arena);
+        case 16: return gru_before_tiles<form, Width16>(a, arena);
+        default: return gru_before_tiles<form, Width32>(a, arena);
+    }
+}
+
+template <class Cell>
+constexpr CellKernels cell_kernels() {
+    return {cell<Cell, Form::step>, cell<Cell, Form::prepare>, cell<Cell, Form::finish>};
+}

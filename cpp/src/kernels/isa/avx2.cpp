@@ -1,0 +1,89 @@
+// AVX2 and FMA: one native vector of 8 lanes.
+#include "../kernels.hpp"
+
+#include <immintrin.h>
+
+namespace rtrnn {
+namespace {
+
+struct Mask8 {
+    __m256 m;
+};
+// Eight all-ones words, then eight zero words: a mask of n lanes starts at 8 - n.
+alignas(64) constexpr std::int32_t lane_masks[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+[[gnu::always_inline]] inline __m256i first_lanes(int n) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lane_masks + 8 - n));
+}
+
+struct Vec8 {
+    __m256 v;
+
+    using Mask = Mask8;
+    static constexpr int lanes = 8;
+
+    [[gnu::always_inline]] static inline Vec8 splat(float x) { return {_mm256_set1_ps(x)}; }
+    [[gnu::always_inline]] static inline Vec8 load(const float* p) { return {_mm256_loadu_ps(p)}; }
+    [[gnu::always_inline]] static inline Vec8 load_partial(const float* p, int n) {
+        return {_mm256_maskload_ps(p, first_lanes(n))};
+    }
+};
+
+[[gnu::always_inline]] inline void store(float* p, Vec8 a) { _mm256_storeu_ps(p, a.v); }
+[[gnu::always_inline]] inline void store_partial(float* p, int n, Vec8 a) { _mm256_maskstore_ps(p, first_lanes(n), a.v); }
+[[gnu::always_inline]] inline Vec8 operator+(Vec8 a, Vec8 b) { return {_mm256_add_ps(a.v, b.v)}; }
+[[gnu::always_inline]] inline Vec8 operator-(Vec8 a, Vec8 b) { return {_mm256_sub_ps(a.v, b.v)}; }
+[[gnu::always_inline]] inline Vec8 operator*(Vec8 a, Vec8 b) { return {_mm256_mul_ps(a.v, b.v)}; }
+[[gnu::always_inline]] inline Vec8 operator/(Vec8 a, Vec8 b) { return {_mm256_div_ps(a.v, b.v)}; }
+[[gnu::always_inline]] inline Vec8 fma(Vec8 a, Vec8 b, Vec8 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+[[gnu::always_inline]] inline Vec8 sqrt(Vec8 a) { return {_mm256_sqrt_ps(a.v)}; }
+[[gnu::always_inline]] inline Vec8 min(Vec8 a, Vec8 b) { return {_mm256_min_ps(a.v, b.v)}; }
+[[gnu::always_inline]] inline Vec8 max(Vec8 a, Vec8 b) { return {_mm256_max_ps(a.v, b.v)}; }
+
+[[gnu::always_inline]] inline Mask8 operator<(Vec8 a, Vec8 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ)}; }
+[[gnu::always_inline]] inline Mask8 operator<=(Vec8 a, Vec8 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ)}; }
+[[gnu::always_inline]] inline Mask8 operator==(Vec8 a, Vec8 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)}; }
+[[gnu::always_inline]] inline Mask8 operator&(Mask8 a, Mask8 b) { return {_mm256_and_ps(a.m, b.m)}; }
+[[gnu::always_inline]] inline Mask8 operator|(Mask8 a, Mask8 b) { return {_mm256_or_ps(a.m, b.m)}; }
+[[gnu::always_inline]] inline Vec8 select(Mask8 mask, Vec8 a, Vec8 b) { return {_mm256_blendv_ps(b.v, a.v, mask.m)}; }
+
+[[gnu::always_inline]] inline Vec8 bit_and(Vec8 a, Vec8 b) { return {_mm256_and_ps(a.v, b.v)}; }
+[[gnu::always_inline]] inline Vec8 bit_or(Vec8 a, Vec8 b) { return {_mm256_or_ps(a.v, b.v)}; }
+[[gnu::always_inline]] inline Vec8 bit_xor(Vec8 a, Vec8 b) { return {_mm256_xor_ps(a.v, b.v)}; }
+[[gnu::always_inline]] inline Vec8 add_bits(Vec8 a, Vec8 b) {
+    return {_mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a.v), _mm256_castps_si256(b.v)))};
+}
+[[gnu::always_inline]] inline Vec8 sub_bits(Vec8 a, Vec8 b) {
+    return {_mm256_castsi256_ps(_mm256_sub_epi32(_mm256_castps_si256(a.v), _mm256_castps_si256(b.v)))};
+}
+template <int n>
+[[gnu::always_inline]] inline Vec8 shift_left(Vec8 a) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.v), n))};
+}
+template <int n>
+[[gnu::always_inline]] inline Vec8 shift_right(Vec8 a) {
+    return {_mm256_castsi256_ps(_mm256_srli_epi32(_mm256_castps_si256(a.v), n))};
+}
+
+#include "../vector.inl"
+
+using Native = Vec8;   // elementwise kernels
+using Width8 = Vec8;
+using Width16 = Pair<Vec8>;
+using Width32 = Pair<Pair<Vec8>>;
+
+constexpr const char* isa_name = "avx2";
+
+// 
+inline std::int32_t tile_width(Cell cell, std::int32_t rows, std::int32_t) noexcept {
+    return (cell == Cell::lstm || rows <= 8) ? 8 : 16;
+}
+
+#include "../table.inl"
+
+
+}  // namespace
+
+const KernelTable* kernel_table_avx2() noexcept { return &table; }
+
+}  // namespace rtrnn

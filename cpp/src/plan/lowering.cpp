@@ -1,0 +1,104 @@
+#include "plan/lowering.hpp"
+
+#include <algorithm>
+
+#include "ops/op.hpp"
+
+namespace rtrnn {
+namespace {
+
+template <class T>
+const T* keep(std::deque<AlignedArray<T>>& pool, std::size_t& bytes, const T* values, std::size_t count) {
+    pool.push_back(aligned_array<T>(count));
+    std::copy(values, values + count, pool.back().get());
+    bytes += count * sizeof(T);
+    return pool.back().get();
+}
+
+}  // namespace
+
+Lowering::Lowering(const Graph& graph, const KernelTable& kernels_, Placement& placement) : kernels(kernels_), graph_(graph), placement_(placement) {
+    for (const State& state : graph.states()) state_only_[state.name] = true;
+    for (const Tensor& tensor : graph.tensors()) state_only_[tensor.name] = true;
+}
+
+// Until the arena is laid out a Ref holds the buffer's number in its upper and the offset in its lower half.
+Ref Lowering::at(Place place) const {
+    place = placement_.resolve(place);
+    return {nullptr, static_cast<std::ptrdiff_t>(static_cast<std::int64_t>(place.buffer) << 32 | place.offset)};
+}
+
+Ref Lowering::in(const PlanNode& node, std::size_t i) {
+    const std::string& value = node.inputs[i];
+    const auto placed = placement_.values.find(value);
+    if (placed != placement_.values.end()) return at(placed->second);
+    const Tensor& tensor = *graph_.find_tensor(value);
+    const float*& data = tensors_[value];
+    if (!data) data = keep(float_constants, constant_bytes, tensor.data.get(), static_cast<std::size_t>(element_count(tensor.shape)));
+    return {data, 0};
+}
+
+Ref Lowering::out(const PlanNode& node, std::size_t i) const { return at(placement_.values.at(node.outputs[i])); }
+
+const float* Lowering::weights(const PlanNode& node, std::size_t i) const {
+    return node.has_input(i) ? graph_.find_tensor(node.inputs[i])->data.get() : nullptr;
+}
+
+Ref Lowering::scratch(std::int64_t size) { return at({placement_.add_buffer(size, Region::temporary), 0}); }
+
+const float* Lowering::constant(const std::vector<float>& values) { return keep(float_constants, constant_bytes, values.data(), values.size()); }
+
+const std::int32_t* Lowering::constant(const std::vector<std::int32_t>& values) {
+    return keep(index_constants, constant_bytes, values.data(), values.size());
+}
+
+void Lowering::emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size) {
+    if (!node.state_only && is_state_only(node.inputs[1])) {
+        args.prepared = scratch(prepared_size);
+        calls.push_back({Phase::split, cell.step, cell.prepare, cell.finish, store(args), ref_count<CellArgs>});
+        return;
+    }
+    emit(cell.step, args);
+}
+
+bool Lowering::is_state_only(const std::string& value) const {
+    const auto found = state_only_.find(value);
+    return found != state_only_.end() && found->second;
+}
+
+void Lowering::copy(Ref from, Ref to, std::int64_t size) {
+    CopyArgs args{};
+    args.x = from;
+    args.y = to;
+    args.n = static_cast<std::int32_t>(size);
+    emit(kernels.copy, args);
+}
+
+Ref Lowering::gathered(Ref from, const std::vector<std::int32_t>& indices) {
+    if (from.base) {
+        std::vector<float> values;
+        for (const std::int32_t i : indices) values.push_back(from.base[i]);
+        return {constant(values), 0};
+    }
+    GatherArgs args{};
+    args.x = from;
+    args.y = scratch(static_cast<std::int64_t>(indices.size()));
+    args.index = constant(indices);
+    args.n = static_cast<std::int32_t>(indices.size());
+    emit(kernels.gather, args);
+    return args.y;
+}
+
+void Lowering::lower(const PlanNode& node, std::size_t index) {
+    phase = node.state_only ? Phase::prepare : Phase::finish;
+    for (const std::string& value : node.outputs) state_only_[value] = node.state_only;
+    if (const auto joins = placement_.joins.find(index); joins != placement_.joins.end())
+        for (const Move& move : joins->second) {
+            PlanNode reader = node;
+            reader.inputs = {move.value};
+            copy(in(reader, 0), at(move.target), move.size);
+        }
+    if (!placement_.elided[index]) node.op->lower(*this, node);
+}
+
+}  // namespace rtrnn

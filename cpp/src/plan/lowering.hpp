@@ -1,0 +1,96 @@
+// Turns placed program nodes into kernel calls. Ops use it to say what to call; the Plan keeps the result.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "kernels/kernels.hpp"
+#include "plan/aligned.hpp"
+#include "plan/placement.hpp"
+
+namespace rtrnn {
+
+// The Refs that an argument struct starts with.
+template <class Args>
+constexpr std::size_t ref_count = 2;
+template <>
+inline constexpr std::size_t ref_count<CellArgs> = 7;
+template <>
+inline constexpr std::size_t ref_count<BinaryArgs> = 3;
+
+struct Call {
+    Kernel kernel;
+    const void* args;
+};
+
+enum class Phase { prepare, split, finish };
+
+// A call whose Refs still name buffers. A split call is a cell: `kernel` runs it whole, `prepare` and `finish` in two.
+struct PendingCall {
+    Phase phase;
+    Kernel kernel, prepare, finish;
+    void* args;
+    std::size_t refs;
+};
+
+class Lowering {
+public:
+    Lowering(const Graph& graph, const KernelTable& kernels, Placement& placement);
+
+    const KernelTable& kernels;
+
+    const Shape& shape(const std::string& value) const { return graph_.shape(value); }
+    // The operand as kernels see it, in the arena or among the constants. Arena Refs are symbolic until the Plan lays the arena out.
+    Ref in(const PlanNode& node, std::size_t i);
+    Ref out(const PlanNode& node, std::size_t i) const;
+    Ref at(Place place) const;
+    // The data of input i, which the op's shape rule made sure is a tensor; null when absent.
+    const float* weights(const PlanNode& node, std::size_t i) const;
+    // Working memory of the calls that are given it.
+    Ref scratch(std::int64_t size);
+    const float* constant(const std::vector<float>& values);
+    const std::int32_t* constant(const std::vector<std::int32_t>& values);
+
+    template <class Args>
+    void emit(Kernel kernel, const Args& args) {
+        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>});
+    }
+    // A cell: in two halves when its recurrent operand is known before the input.
+    void emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size);
+    void copy(Ref from, Ref to, std::int64_t size);
+    // `from` rearranged: element i of the result is element indices[i].
+    Ref gathered(Ref from, const std::vector<std::int32_t>& indices);
+
+    // Lowers one node in its phase.
+    void lower(const PlanNode& node, std::size_t index);
+
+    Phase phase = Phase::finish;
+    std::vector<PendingCall> calls;
+    std::deque<AlignedArray<float>> float_constants;
+    std::deque<AlignedArray<std::int32_t>> index_constants;
+    std::deque<AlignedArray<std::byte>> args;
+    std::size_t constant_bytes = 0;
+
+private:
+    bool is_state_only(const std::string& value) const;
+
+    template <class Args>
+    void* store(const Args& value) {
+        static_assert(std::is_trivially_copyable_v<Args> && std::is_standard_layout_v<Args>);
+        args.push_back(aligned_array<std::byte>(sizeof(Args)));
+        return new (args.back().get()) Args(value);
+    }
+
+    const Graph& graph_;
+    Placement& placement_;
+    std::unordered_map<std::string, const float*> tensors_;
+    std::unordered_map<std::string, bool> state_only_;
+
+    friend class Plan;
+};
+
+}  // namespace rtrnn

@@ -1,0 +1,97 @@
+#include "plan/plan.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/dispatch.hpp"
+#include "plan/arena.hpp"
+
+namespace rtrnn {
+namespace {
+
+constexpr std::size_t vector_floats = cache_line / sizeof(float);
+
+std::size_t padded(std::size_t floats) { return (floats + vector_floats - 1) / vector_floats * vector_floats; }
+
+void refuse_what_cannot_stream(const Graph& graph) {
+    for (const Node& node : graph.nodes())
+        if (node.text("direction", "forward") == "reverse")
+            throw Error(ErrorKind::unsupported, "node '" + node.name + "' (" + node.op +
+                                                    ") runs over the sequence backwards (a bidirectional or reverse layer): it needs the last "
+                                                    "timestep before it can give the first, so it cannot be streamed; use Model.run on whole sequences");
+}
+
+}  // namespace
+
+Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_kernels(options.isa)), fingerprint_(graph.fingerprint()) {
+    if (options.weights != "f32")
+        throw Error(ErrorKind::unsupported, "weights '" + options.weights + "': this release runs 'f32' only");
+    graph.validate();
+    refuse_what_cannot_stream(graph);
+
+    const std::vector<PlanNode> program = make_program(graph);
+    Placement placement = place_values(graph, program);
+    Lowering lowering(graph, *kernels_, placement);
+    for (std::size_t i = 0; i < program.size(); ++i) lowering.lower(program[i], i);
+    lowering.phase = Phase::finish;
+    for (const Move& move : placement.final_moves) {
+        PlanNode reader{};
+        reader.inputs = {move.value};
+        lowering.copy(lowering.in(reader, 0), lowering.at(move.target), move.size);
+    }
+    lay_out(graph, placement, lowering);
+
+    constant_bytes_ = lowering.constant_bytes;
+    float_constants_ = std::move(lowering.float_constants);
+    index_constants_ = std::move(lowering.index_constants);
+    args_ = std::move(lowering.args);
+}
+
+void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& lowering) {
+    // In the arena: inputs, committed block, pending block, temporaries.
+    std::vector<std::size_t> offsets(placement.buffers.size(), 0);
+    std::size_t at = 0;
+    const auto add_slot = [&](std::vector<Slot>& slots, const std::string& name, const Shape& shape) {
+        const auto size = static_cast<std::size_t>(element_count(shape));
+        slots.push_back({name, shape, at, size});
+        return size;
+    };
+    for (std::size_t i = 0; i < placement.inputs.size(); ++i) {
+        offsets[static_cast<std::size_t>(placement.inputs[i])] = at;
+        at += padded(add_slot(inputs_, graph.inputs()[i].name, graph.inputs()[i].shape));
+    }
+    input_size_ = committed_offset_ = at;
+    for (std::size_t i = 0; i < placement.outputs.size(); ++i) at += padded(add_slot(outputs_, graph.outputs()[i].name, graph.output_shape(i)));
+    state_offset_ = at;
+    for (const State& state : graph.states()) at += add_slot(states_, state.name, state.shape);
+    state_size_ = at - state_offset_;
+    at = padded(at);
+    pending_offset_ = at;
+    committed_size_ = pending_offset_ - committed_offset_;
+    for (std::size_t i = 0; i < outputs_.size(); ++i) offsets[static_cast<std::size_t>(placement.outputs[i])] = outputs_[i].offset + committed_size_;
+    for (std::size_t i = 0; i < states_.size(); ++i) {
+        offsets[static_cast<std::size_t>(placement.states[i])] = states_[i].offset;
+        offsets[static_cast<std::size_t>(placement.next_states[i])] = states_[i].offset + committed_size_;
+    }
+    at = pending_offset_ + committed_size_;
+
+    initial_state_ = aligned_array<float>(state_size_);
+    for (std::size_t i = 0; i < states_.size(); ++i)
+        if (const Tensor* initial = graph.find_tensor(graph.states()[i].initial))
+            std::memcpy(initial_state_.get() + (states_[i].offset - state_offset_), initial->data.get(), states_[i].size * sizeof(float));
+
+    arena_size_ = at + assign_temporaries(lowering.calls, placement, at, offsets);
+    for (PendingCall& call : lowering.calls) {
+        resolve_refs(call, offsets);
+        if (call.phase == Phase::prepare) prepare_.push_back({call.kernel, call.args});
+    }
+    step_ = prepare_;
+    for (const PendingCall& call : lowering.calls) {
+        if (call.phase == Phase::prepare) continue;
+        step_.push_back({call.kernel, call.args});
+        finish_.push_back({call.phase == Phase::split ? call.finish : call.kernel, call.args});
+        if (call.phase == Phase::split) prepare_.push_back({call.prepare, call.args});
+    }
+}
+
+}  // namespace rtrnn

@@ -1,0 +1,78 @@
+"""rtrnn: a trained recurrent network, one timestep at a time, on a CPU.
+
+>>> model = rtrnn.load("policy.onnx")
+>>> stream = model.stream()
+>>> y = stream.step(x)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rtrnn import _core
+from rtrnn._stream import Batch, Stream
+from rtrnn.errors import (
+    Error,
+    FileFormatError,
+    GraphError,
+    MissingExtraError,
+    NonFiniteError,
+    StateError,
+    UnsupportedError,
+)
+from rtrnn.model import Model
+
+if TYPE_CHECKING:
+    from rtrnn.loading import from_torch, load
+
+__all__ = [
+    "Batch",
+    "Error",
+    "FileFormatError",
+    "GraphError",
+    "MissingExtraError",
+    "Model",
+    "NonFiniteError",
+    "StateError",
+    "Stream",
+    "UnsupportedError",
+    "__version__",
+    "cmake_dir",
+    "from_torch",
+    "get_include",
+    "isa_available",
+    "load",
+]
+
+__version__: str = _core.version()
+
+
+def isa_available() -> list[str]:
+    """The instruction sets that this build and this CPU both have, best first; the first one is the default.
+
+    ``isa=`` of :meth:`Model.stream` or the environment variable ``RTRNN_ISA`` forces one.
+    """
+    return _core.isa_available()
+
+
+def get_include() -> str:
+    """The directory of the C headers, for a compiler's ``-I``."""
+    from importlib.resources import files
+
+    return str(files("rtrnn") / "include")
+
+
+def cmake_dir() -> str:
+    """The directory of the CMake package, for ``-Drtrnn_DIR=``."""
+    from importlib.resources import files
+
+    return str(files("rtrnn") / "lib" / "cmake" / "rtrnn")
+
+
+def __getattr__(name: str) -> Any:
+    # Importers are imported when first asked for: `import rtrnn` stays fast.
+    if name in ("load", "from_torch"):
+        from rtrnn import loading
+
+        return getattr(loading, name)
+    raise AttributeError(f"module 'rtrnn' has no attribute {name!r}")

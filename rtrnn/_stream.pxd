@@ -1,0 +1,68 @@
+# The C interface of the core (rtrnn/rtrnn.h) and the Stream extension type, for `cimport`.
+from libc.stdint cimport uint64_t
+
+
+cdef extern from "rtrnn/rtrnn.h" nogil:
+    ctypedef struct rtrnn_plan
+    ctypedef struct rtrnn_stream
+    ctypedef struct rtrnn_batch
+    ctypedef enum rtrnn_status:
+        RTRNN_OK
+        RTRNN_HELD
+        RTRNN_NONFINITE_INPUT
+        RTRNN_NONFINITE_RESULT
+    ctypedef enum rtrnn_on_nonfinite:
+        RTRNN_ON_NONFINITE_ERROR
+        RTRNN_ON_NONFINITE_HOLD
+        RTRNN_ON_NONFINITE_PROPAGATE
+
+    const char* rtrnn_last_error() noexcept
+    rtrnn_stream* rtrnn_stream_create(const rtrnn_plan*, rtrnn_on_nonfinite) noexcept
+    rtrnn_stream* rtrnn_stream_fork(const rtrnn_stream*) noexcept
+    void rtrnn_stream_free(rtrnn_stream*) noexcept
+    size_t rtrnn_stream_input_count(const rtrnn_stream*) noexcept
+    size_t rtrnn_stream_input_size(const rtrnn_stream*, size_t) noexcept
+    float* rtrnn_stream_input(rtrnn_stream*, size_t) noexcept
+    size_t rtrnn_stream_output_count(const rtrnn_stream*) noexcept
+    size_t rtrnn_stream_output_size(const rtrnn_stream*, size_t) noexcept
+    const float* rtrnn_stream_output(const rtrnn_stream*, size_t) noexcept
+    rtrnn_status rtrnn_stream_step(rtrnn_stream*) noexcept
+    rtrnn_status rtrnn_stream_step_copy(rtrnn_stream*, const float*, float*) noexcept
+    void rtrnn_stream_prepare(rtrnn_stream*) noexcept
+    void rtrnn_stream_reset(rtrnn_stream*) noexcept
+    rtrnn_status rtrnn_stream_process(rtrnn_stream*, const float* const*, float* const*, size_t, size_t*) noexcept
+    size_t rtrnn_stream_state_size(const rtrnn_stream*) noexcept
+    const float* rtrnn_stream_state(const rtrnn_stream*) noexcept
+    rtrnn_status rtrnn_stream_set_state(rtrnn_stream*, const float*) noexcept
+    uint64_t rtrnn_stream_steps(const rtrnn_stream*) noexcept
+    uint64_t rtrnn_stream_nonfinite_count(const rtrnn_stream*) noexcept
+    rtrnn_batch* rtrnn_batch_create(const rtrnn_plan*, size_t, rtrnn_on_nonfinite) noexcept
+    void rtrnn_batch_free(rtrnn_batch*) noexcept
+    rtrnn_status rtrnn_batch_step(rtrnn_batch*, const float* const*, float* const*, size_t*) noexcept
+    void rtrnn_batch_prepare(rtrnn_batch*) noexcept
+    rtrnn_stream* rtrnn_batch_stream(rtrnn_batch*, size_t) noexcept
+
+
+cdef class _Ports:
+    """Names, shapes and sizes of inputs, outputs or states."""
+    cdef readonly tuple names
+    cdef readonly tuple shapes
+    cdef readonly tuple sizes
+
+
+cdef class Stream:
+    cdef rtrnn_stream* handle
+    cdef rtrnn_on_nonfinite policy
+    cdef object keep
+    cdef object plan
+    cdef _Ports inputs_, outputs_, states_
+    cdef tuple input_arrays, output_arrays
+    cdef bint simple
+    cdef Py_ssize_t input_size, output_size
+    cdef float* x
+    cdef const float* y
+    cdef void _adopt(self, rtrnn_stream* handle, object plan, rtrnn_on_nonfinite policy) except *
+    cdef object _new_output(self)
+    cdef object _step_any(self, object x, object out)
+    cdef object _raise(self, rtrnn_status status, object at=*)
+    cdef object _single_or_dict(self, tuple arrays, _Ports ports)

@@ -1,0 +1,123 @@
+"""The command line: ``rtrnn convert | info | run | verify | bench | demo``.
+
+Each command is a module with ``add_arguments(parser)`` and ``run(args) -> int``; it is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from rtrnn.errors import Error
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "convert": (
+        "rtrnn.cli.convert",
+        "read a trained network and write it as .rtrnn",
+        "rtrnn convert policy.onnx policy.rtrnn",
+    ),
+    "info": ("rtrnn.cli.info", "show what is in a file: inputs, states, layers, sizes", "rtrnn info policy.onnx"),
+    "run": (
+        "rtrnn.cli.run",
+        "stream rows of a file or a pipe through a network",
+        "rtrnn run policy.onnx --input observations.csv --output actions.csv",
+    ),
+    "verify": (
+        "rtrnn.cli.verify",
+        "compare with the file's own runtime, step by step",
+        "rtrnn verify policy.onnx --steps 1000",
+    ),
+    "bench": ("rtrnn.cli.bench", "time a step, beside other engines", "rtrnn bench policy.onnx --seconds 3"),
+    "demo": ("rtrnn.demo", "run the bundled networks in a closed loop", "rtrnn demo --seconds 10"),
+}
+
+USER_ERROR = 1
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, 1 (a user's error, or a check that failed), 130 (Ctrl-C).
+
+    Raises SystemExit for ``--help``, ``--version`` (0) and for arguments that cannot be parsed (2).
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in arguments if not word.startswith("-")), "")
+    parser = _parser(chosen)
+    args = parser.parse_args(arguments)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    try:
+        status = int(importlib.import_module(_COMMANDS[args.command][0]).run(args))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        _silence_stdout()
+        return _fail("the reader of the output closed it before everything was written")
+    except OSError as error:
+        return _fail(_describe(error))
+    except Error as error:
+        return _fail(str(error))
+    return status
+
+
+def _parser(chosen: str) -> argparse.ArgumentParser:
+    """The whole parser, with the options of the `chosen` command only: the others' modules stay unimported."""
+    parser = argparse.ArgumentParser(
+        prog="rtrnn",
+        description="Runs a trained recurrent network one timestep at a time on a CPU.",
+        epilog="example: rtrnn info policy.onnx\n'rtrnn COMMAND --help' shows a command's options.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, (module, purpose, example) in _COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=purpose,
+            description=f"{purpose[0].upper()}{purpose[1:]}.",
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == chosen:
+            importlib.import_module(module).add_arguments(command)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version; the core that knows it is not loaded for anything else."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and the instruction sets, and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import rtrnn
+
+        print(f"rtrnn {rtrnn.__version__} ({', '.join(rtrnn.isa_available())})")
+        parser.exit()
+
+
+def _fail(message: str, status: int = USER_ERROR) -> int:
+    """One line on stderr, whatever the message was."""
+    print(f"rtrnn: error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _describe(error: OSError) -> str:
+    if error.strerror and error.filename is not None:
+        return f"{os.fspath(error.filename)!s}: {error.strerror.lower()}"
+    return str(error)
+
+
+def _silence_stdout() -> None:
+    """Python flushes stdout once more at exit; nobody reads it any longer."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass  # stdout is no file of the operating system

@@ -1,0 +1,1 @@
+"""Importers: each reads one foreign format and emits a Graph."""

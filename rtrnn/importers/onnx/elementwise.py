@@ -1,0 +1,206 @@
+"""Arithmetic, activation functions, comparisons and conversions of type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import reduce
+
+import numpy as np
+
+from rtrnn.errors import UnsupportedError
+from rtrnn.importers.builder import Sym
+from rtrnn.importers.onnx.registry import OPS, Call, op
+
+__all__: list[str] = []
+
+# Graph function and how a constant operand is folded.
+_UNARY: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray] | None]] = {
+    "Neg": ("neg", np.negative),
+    "Abs": ("abs", np.abs),
+    "Sqrt": ("sqrt", np.sqrt),
+    "Exp": ("exp", np.exp),
+    "Log": ("log", np.log),
+    "Reciprocal": ("reciprocal", np.reciprocal),
+    "Sign": ("sign", np.sign),
+    "Floor": ("floor", np.floor),
+    "Ceil": ("ceil", np.ceil),
+    "Erf": ("erf", None),
+    "Relu": ("relu", lambda x: np.maximum(x, 0)),
+    "Sigmoid": ("sigmoid", None),
+    "Tanh": ("tanh", np.tanh),
+    "Softplus": ("softplus", None),
+    "Softsign": ("softsign", None),
+    "HardSwish": ("hard_swish", None),
+    "Mish": ("mish", None),
+}
+
+# Graph function; per parameter (alpha, then beta) the operator's attribute and its default.
+_PARAMETRIC: dict[str, tuple[str, list[tuple[str, float]]]] = {
+    "LeakyRelu": ("leaky_relu", [("alpha", 0.01)]),
+    "Elu": ("elu", [("alpha", 1.0)]),
+    "Selu": ("selu", [("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875)]),
+    "Celu": ("celu", [("alpha", 1.0)]),
+    "HardSigmoid": ("hard_sigmoid", [("alpha", 0.2), ("beta", 0.5)]),
+    "ThresholdedRelu": ("thresholded_relu", [("alpha", 1.0)]),
+    "Swish": ("silu", [("alpha", 1.0)]),
+}
+
+_BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div"}
+
+_VARIADIC = {"Min": "min", "Max": "max", "Sum": "add"}
+
+# Only on constants: their results steer shapes and branches.
+_FOLDED: dict[str, Callable[..., np.ndarray]] = {
+    "Equal": np.equal,
+    "Less": np.less,
+    "Greater": np.greater,
+    "LessOrEqual": np.less_equal,
+    "GreaterOrEqual": np.greater_equal,
+    "And": np.logical_and,
+    "Or": np.logical_or,
+    "Xor": np.logical_xor,
+    "Not": np.logical_not,
+    "Mod": np.mod,
+    "NonZero": lambda x: np.stack(np.nonzero(x)).astype(np.int64),
+}
+
+
+def _unary(call: Call) -> Sym:
+    name, fold = _UNARY[call.op_type]
+    return call.b.unary(name, call.x(), fold)
+
+
+def _parametric(call: Call) -> Sym:
+    name, parameters = _PARAMETRIC[call.op_type]
+    values = {k: float(call.attr(a, d)) for k, (a, d) in zip(("alpha", "beta"), parameters, strict=False)}
+    return call.b.unary(name, call.x(), None, **values)
+
+
+def _old_broadcast(call: Call) -> Sym:
+    """Before operator set 7 the second operand's axes were placed by the attribute `axis`."""
+    a, b = call.x(0), call.x(1)
+    if call.opset < 7 and call.attr("broadcast", 0) and "axis" in call.attributes:
+        tail = a.ndim - a.axis(int(call.attr("axis"))) - b.ndim
+        return call.b.reshape(b, (*b.shape, *(1,) * tail))
+    return b
+
+
+def _binary(call: Call) -> Sym:
+    return call.b.binary(_BINARY[call.op_type], call.x(0), _old_broadcast(call))
+
+
+def _variadic(call: Call) -> Sym:
+    return reduce(lambda a, b: call.b.binary(_VARIADIC[call.op_type], a, b), call.all())
+
+
+def _folded(call: Call) -> Sym:
+    operands = [call.const(i, "operand") for i in range(len(call.inputs))]
+    return call.b.const(_FOLDED[call.op_type](*operands))
+
+
+for _names, _lowering in (
+    (_UNARY, _unary),
+    (_PARAMETRIC, _parametric),
+    (_BINARY, _binary),
+    (_VARIADIC, _variadic),
+    (_FOLDED, _folded),
+):
+    OPS.update(dict.fromkeys(_names, _lowering))
+
+
+@op("Mean")
+def mean(call: Call) -> Sym:
+    xs = call.all()
+    total = reduce(lambda a, b: call.b.binary("add", a, b), xs)
+    return call.b.binary("mul", total, call.b.const(1 / len(xs), np.float32))
+
+
+@op("Pow")
+def power(call: Call) -> Sym:
+    x, exponent = call.x(0), _old_broadcast(call)
+    if x.const is None and exponent.const is not None and exponent.size == 1 and exponent.ndim <= x.ndim:
+        value = float(exponent.const.reshape(()))
+        if value == 1:
+            return x
+        if value == 2:
+            return call.b.binary("mul", x, x)
+        if value == 0.5:
+            return call.b.unary("sqrt", x)
+    return call.b.binary("pow", x, exponent)
+
+
+@op("Clip")
+def clip(call: Call) -> Sym:
+    if call.opset < 11:
+        bounds = [None if call.attr(n) is None else call.b.const(call.attr(n), np.float32) for n in ("min", "max")]
+    else:
+        bounds = [call.opt(1), call.opt(2)]
+    x, (low, high) = call.x(), bounds
+    given = [b for b in bounds if b is not None]
+    if x.const is None and given and all(b.const is not None and b.size == 1 for b in given):
+        pairs = zip(("alpha", "beta"), bounds, strict=True)
+        limits = {k: float(np.reshape(bound.const, ())) for k, bound in pairs if bound is not None}  # type: ignore[arg-type]
+        return call.b.unary("clip", x, None, **limits)
+    if low is not None:
+        x = call.b.binary("max", x, low)
+    if high is not None:
+        x = call.b.binary("min", x, high)
+    return x
+
+
+@op("PRelu")
+def prelu(call: Call) -> Sym:
+    x, slope = call.x(0), _old_broadcast(call)
+    if slope.const is None:
+        raise UnsupportedError("its slope (operand 1) must be constant, but is computed from the inputs")
+    if slope.size == 1:
+        return call.b.unary("leaky_relu", x, alpha=float(slope.const.reshape(())))
+    negative = call.b.binary("min", x, call.b.const(0, np.float32))
+    return call.b.binary("add", call.b.unary("relu", x), call.b.binary("mul", negative, slope))
+
+
+@op("Gelu")
+def gelu(call: Call) -> Sym:
+    approximate = call.attr("approximate", "none")
+    if approximate not in ("none", "tanh"):
+        raise UnsupportedError(f"approximate={approximate!r}; expected 'none' or 'tanh'")
+    return call.b.unary("gelu" if approximate == "none" else "gelu_tanh", call.x())
+
+
+@op("Where")
+def where(call: Call) -> Sym:
+    condition = call.const(0, "condition")
+    a, b = call.x(1), call.x(2)
+    if a.const is not None and b.const is not None:
+        return call.b.const(np.where(condition, a.const, b.const))
+    shape = np.broadcast_shapes(condition.shape, a.shape, b.shape)
+    if condition.all() or not condition.any():
+        return call.b.expand(a if condition.all() else b, shape)
+    # Taking elements keeps what is chosen exact, and keeps out a NaN of what is not, as arithmetic would not.
+    both = call.b.concat([call.b.reshape(call.b.expand(x, shape), (math.prod(shape),)) for x in (a, b)], 0)
+    index = np.arange(math.prod(shape)) + np.where(np.broadcast_to(condition, shape), 0, math.prod(shape)).ravel()
+    return call.b.reshape(call.b.gather(both, 0, index), shape)
+
+
+@op("Cast", "CastLike")
+def cast(call: Call) -> Sym:
+    from onnx import TensorProto, helper
+
+    x = call.x()
+    if call.op_type == "CastLike":
+        like = call.x(1)
+        dtype = like.const.dtype if like.const is not None else np.dtype(np.float32)
+    else:
+        to = int(call.attr("to", TensorProto.FLOAT))
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(to))
+    if dtype.kind in "OSUc":
+        raise UnsupportedError(f"a cast to {dtype.name}; expected a type of real numbers")
+    if dtype.kind not in "biu" and dtype.itemsize < 4:
+        # Halves and the formats below are widened: the Graph's values are f32.
+        dtype = np.dtype(np.float32)
+    if x.const is not None:
+        return call.b.const(x.const.astype(dtype))
+    if dtype.kind in "biu" and x.name not in call.b.draft.inputs:
+        raise UnsupportedError(f"a cast of a computed value to {dtype.name}; expected a float type")
+    return x

@@ -1,0 +1,289 @@
+"""Which inputs of a foreign graph are its state, and which outputs are that state's next value.
+
+A file that carries its recurrent state as inputs and outputs (``h_in``, ``h_out``) becomes a Graph that carries the
+state itself. Topology decides first: an input that reaches a state operand of a recurrent cell is a state, and its
+next value is the output that comes from the same operands' results. Names only break ties, and pair what no cell
+explains (cells written by hand, delay lines).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from rtrnn.errors import StateError, UnsupportedError
+from rtrnn.importers.draft import CELL_STATES, VIEW_OPS, Draft, Node, Shape, State
+
+__all__ = ["check_cell_states", "pair_states"]
+
+#: (position of a cell in the Draft, which of its states).
+Slot = tuple[int, int]
+
+_DIRECTION_WORDS = frozenset({"in", "out", "input", "output", "prev", "previous", "next", "new", "old", "n", "x"})
+_STATE_WORDS = frozenset({"h", "c", "hidden", "cell", "state", "states", "memory", "carry", "recurrent"})
+_CELL_WORDS = frozenset({"rnn", "gru", "lstm"})
+
+
+def pair_states(
+    draft: Draft,
+    *,
+    input_shapes: Mapping[str, Shape],
+    output_shapes: Mapping[str, Shape] | None = None,
+    states: Mapping[str, str | None] | None = None,
+    initial_states: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, str]:
+    """Turns state inputs into states of the Draft; their outputs disappear.
+
+    `states` forces pairs, input -> output; None as the output says that the input is data. `initial_states` holds
+    initial values by input name, of the foreign input's shape; zeros without one. `input_shapes` and `output_shapes`
+    are the foreign shapes; without `output_shapes` only the shapes without axes of size 1 are compared.
+
+    Returns the pairs, input -> output. Raises :class:`StateError` where no partner or more than one is found.
+    """
+    pairing = _Pairing(draft, dict(input_shapes), dict(output_shapes or {}))
+    pairing.force(states or {})
+    pairing.by_cells()
+    pairing.by_names()
+    for name in initial_states or {}:
+        if name not in pairing.pairs and name not in draft.states:
+            known = sorted([*pairing.pairs, *draft.states])
+            raise StateError(f"initial_states names {name!r}, but the states are {known}")
+    for name, output in pairing.pairs.items():
+        _carry(draft, name, output, input_shapes[name])
+    for name, value in (initial_states or {}).items():
+        _set_initial(draft.states[name], name, value)
+    return pairing.pairs
+
+
+def check_cell_states(draft: Draft) -> None:
+    """Raises :class:`UnsupportedError` for a cell whose state operand depends on inputs and on no state."""
+    producers = draft.producers()
+    for node in draft.nodes:
+        for k, position in enumerate(CELL_STATES.get(node.op, ())):
+            reached = _depends_on(producers, node.inputs[position])
+            inputs = sorted(reached & draft.inputs.keys())
+            if inputs and not reached & draft.states.keys():
+                raise UnsupportedError(
+                    f"{node.op} {node.name!r}: its initial {'hc'[k]} is computed from the inputs {inputs}; expected a "
+                    "constant or a state input whose next value is an output"
+                )
+
+
+class _Pairing:
+    def __init__(self, draft: Draft, inputs: dict[str, Shape], outputs: dict[str, Shape]) -> None:
+        self.draft, self.input_shapes, self.output_shapes = draft, inputs, outputs
+        self.producers, self.users = draft.producers(), draft.users()
+        self.cells = [node for node in draft.nodes if node.op in CELL_STATES]
+        self.pairs: dict[str, str] = {}
+        self.data: set[str] = set()
+
+    # -- questions -------------------------------------------------------------------------------------
+
+    def free_inputs(self) -> list[str]:
+        return [n for n in self.draft.inputs if n not in self.pairs and n not in self.data]
+
+    def free_outputs(self) -> list[str]:
+        taken = set(self.pairs.values())
+        return [n for n in self.draft.outputs if n not in taken]
+
+    def fits(self, name: str, output: str) -> bool:
+        if output in self.output_shapes and name in self.input_shapes:
+            return self.output_shapes[output] == self.input_shapes[name]
+        return self.draft.shapes[self.draft.outputs[output]] == self.draft.inputs[name]
+
+    def read_by(self, name: str) -> set[Slot]:
+        """The state operands of cells that `name` reaches through views only."""
+        slots: set[Slot] = set()
+        seen: set[str] = set()
+        pending = [name]
+        while pending:
+            value = pending.pop()
+            if value in seen:
+                continue
+            seen.add(value)
+            for node in self.users.get(value, ()):
+                if node.op in CELL_STATES:
+                    at = self._cell(node)
+                    slots |= {(at, k) for k, p in enumerate(CELL_STATES[node.op]) if node.inputs[p] == value}
+                elif node.op in VIEW_OPS:
+                    pending.extend(node.outputs)
+        return slots
+
+    def made_of(self, output: str) -> tuple[set[Slot], bool]:
+        """The cell results that are all `output` consists of (none if it is more), and whether `last` was met."""
+        slots: set[Slot] = set()
+        last = False
+        pending = [self.draft.outputs[output]]
+        while pending:
+            value = pending.pop()
+            node = self.producers.get(value)
+            if node is not None and node.op in CELL_STATES:
+                slots.add((self._cell(node), node.outputs.index(value)))
+            elif node is not None and node.op in VIEW_OPS:
+                last |= node.op == "last"
+                pending.extend(node.inputs)
+            else:
+                return set(), False
+        return slots, last
+
+    def _cell(self, node: Node) -> int:
+        return next(i for i, cell in enumerate(self.cells) if cell is node)
+
+    def describe_outputs(self, names: Iterable[str]) -> str:
+        shape = {n: self.output_shapes.get(n, self.draft.shapes[v]) for n, v in self.draft.outputs.items()}
+        return ", ".join(f"{n!r} {shape[n]}" for n in names) or "none"
+
+    # -- the three ways --------------------------------------------------------------------------------
+
+    def force(self, states: Mapping[str, str | None]) -> None:
+        for name, output in states.items():
+            if name not in self.draft.inputs:
+                raise StateError(f"states names the input {name!r}, but the inputs are {sorted(self.draft.inputs)}")
+            if output is None:
+                self.data.add(name)
+                continue
+            if output not in self.draft.outputs:
+                raise StateError(
+                    f"states names the output {output!r}, but the outputs are {sorted(self.draft.outputs)}"
+                )
+            if output in self.pairs.values():
+                raise StateError(f"states names the output {output!r} for more than one input")
+            value = self.draft.outputs[output]
+            if np.prod(self.draft.inputs[name]) != np.prod(self.draft.shapes[value]):
+                raise StateError(
+                    f"states pairs the input {name!r} of shape {self.input_shapes[name]} with "
+                    f"{self.describe_outputs([output])}: the step's new state must be an output of the same shape"
+                )
+            self.pairs[name] = output
+
+    def by_cells(self) -> None:
+        for name in self.free_inputs():
+            slots = self.read_by(name)
+            if not slots:
+                continue
+            fitting: list[tuple[tuple[int, ...], str]] = []
+            for position, output in enumerate(self.free_outputs()):
+                made, last = self.made_of(output)
+                if made & slots and self.fits(name, output):
+                    likeness = _likeness(name, output)
+                    fitting.append(((made == slots, likeness, last, position), output))
+            if not fitting:
+                raise self._no_partner(name)
+            self.pairs[name] = max(fitting)[1]
+
+    def by_names(self) -> None:
+        inputs, outputs = self.free_inputs(), self.free_outputs()
+        reach = {o: _depends_on(self.producers, self.draft.outputs[o]) for o in outputs}
+        for position, name in enumerate(inputs):
+            free = [o for o in outputs if o not in self.pairs.values()]
+            # The first input and the first output are the data's unless their names say otherwise.
+            named = _says_state(name)
+            if position == 0 and not (named and len(inputs) > 1):
+                continue
+            if not any(name in values for values in reach.values()):
+                self._refuse_lost(name, free)
+                continue
+            fitting = [o for o in free if self.fits(name, o) and name in reach[o]]
+            if len(free) > 1 or not named:
+                fitting = [o for o in fitting if o != outputs[0] or _says_state(o)]
+            best = max((_likeness(name, o) for o in fitting), default=0)
+            if best == 0 and (not named or position == 0):
+                self._unnamed(name, fitting, inputs)
+                continue
+            fitting = [o for o in fitting if _likeness(name, o) == best]
+            if not fitting:
+                if position > 0:
+                    raise self._no_partner(name)
+                continue
+            rivals = [n for n in inputs[1:] if n not in self.pairs and n != name and _likeness(n, fitting[0]) == best]
+            rivals = [n for n in rivals if any(self.fits(n, o) for o in fitting)]
+            if len(fitting) > 1 and len(fitting) != len(rivals) + 1:
+                raise self._ambiguous(name, fitting)
+            self.pairs[name] = fitting[0]
+
+    def _unnamed(self, name: str, fitting: list[str], inputs: list[str]) -> None:
+        """No name says state: a scalar is more likely a command or a value estimate, so only vectors are paired."""
+        if not fitting or self.draft.inputs[name] == (1,) or name == inputs[0]:
+            return
+        if len(fitting) > 1:
+            raise self._ambiguous(name, fitting)
+        self.pairs[name] = fitting[0]
+        self.draft.warnings.append(
+            f"input {name!r} is carried as a state whose next value is the output {fitting[0]!r} of the same shape; "
+            f"if it is data, pass states={{{name!r}: None}}"
+        )
+
+    def _refuse_lost(self, name: str, outputs: list[str]) -> None:
+        """An exporter that was given one example tensor for two states reads one of them twice, the other never."""
+        twins = [o for o in outputs if _likeness(name, o) == 2 and self.fits(name, o) and self.made_of(o)[0]]
+        if twins:
+            raise StateError(
+                f"input {name!r} of shape {self.input_shapes[name]} is not used by anything, although the output "
+                f"{twins[0]!r} looks like its next value; export with a different example tensor for each state, or "
+                f"pass states={{{name!r}: None}} to go on without it"
+            )
+
+    def _no_partner(self, name: str) -> StateError:
+        return StateError(
+            f"input {name!r} of shape {self.input_shapes[name]} is a recurrent state, but no output is its next value: "
+            f"the step's new state must be an output of the same shape; the outputs are "
+            f"{self.describe_outputs(self.draft.outputs)}"
+        )
+
+    def _ambiguous(self, name: str, fitting: list[str]) -> StateError:
+        return StateError(
+            f"input {name!r} of shape {self.input_shapes[name]} may be a state whose next value is any of "
+            f"{self.describe_outputs(fitting)}; say which with states={{{name!r}: {fitting[0]!r}}}, or "
+            f"states={{{name!r}: None}} if it is data"
+        )
+
+
+def _carry(draft: Draft, name: str, output: str, foreign: Shape) -> None:
+    shape = draft.inputs.pop(name)
+    value = draft.outputs.pop(output)
+    if draft.shapes[value] != shape:
+        (value,) = draft.add_node("reshape", [value], [shape], {"shape": list(shape)}, f"{name}.next")
+    draft.states[name] = State(shape, np.zeros(shape, np.float32), value, f"input {name!r}, output {output!r}")
+
+
+def _set_initial(state: State, name: str, value: np.ndarray) -> None:
+    array = np.asarray(value, np.float32)
+    if array.size != np.prod(state.shape):
+        raise StateError(
+            f"initial_states[{name!r}] has shape {array.shape}; expected {int(np.prod(state.shape))} values"
+        )
+    state.initial = array.reshape(state.shape)
+
+
+def _depends_on(producers: dict[str, Node], value: str) -> set[str]:
+    """Every value that `value` is computed from, itself included."""
+    seen: set[str] = set()
+    pending = [value]
+    while pending:
+        at = pending.pop()
+        if at and at not in seen:
+            seen.add(at)
+            if at in producers:
+                pending.extend(producers[at].inputs)
+    return seen
+
+
+def _words(name: str) -> frozenset[str]:
+    """The words of a name without digits and without the words for direction: h_in, h0, hx, hn -> {h}."""
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    words = {"h" if p in ("hx", "hn") else "c" if p in ("cx", "cn") else p for p in map(str.lower, parts)}
+    return frozenset(words - _DIRECTION_WORDS)
+
+
+def _says_state(name: str) -> bool:
+    """True for h_in, c0, hidden_state.1, rnn_state, state; false for joint_state, which is an observation."""
+    words = _words(name)
+    return bool(words & _STATE_WORDS) and words <= _STATE_WORDS | _CELL_WORDS
+
+
+def _likeness(name: str, output: str) -> int:
+    """How much two names look like one state before and after: 2 the same words, 1 both states, 0 neither."""
+    same = _words(name) == _words(output) and bool(_words(name))
+    return 2 if same and _says_state(name) else 1 if same or (_says_state(name) and _says_state(output)) else 0

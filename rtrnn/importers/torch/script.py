@@ -1,0 +1,128 @@
+"""Reads TorchScript archives (``torch.jit.save``)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch.utils import _pytree as pytree
+
+from rtrnn.errors import FileFormatError, UnsupportedError
+from rtrnn.importers.builder import Builder
+from rtrnn.importers.draft import Draft
+from rtrnn.importers.torch.common import Memory, Reading, as_example, import_with, named_leaves, named_outputs
+from rtrnn.importers.torch.interpreter import Interpreter, ModuleRef
+from rtrnn.importers.torch.machine import Machine
+from rtrnn.importers.torch.probe import find_examples
+from rtrnn.importers.torch.values import Tensor
+
+__all__ = ["import_archive"]
+
+_MAX_EXAMPLES = 6
+
+
+def import_archive(
+    path: str | os.PathLike[str],
+    *,
+    example: Any = None,
+    states: Mapping[str, str | None] | None = None,
+    initial_states: Mapping[str, npt.ArrayLike] | None = None,
+) -> Draft:
+    """See :func:`rtrnn.importers.torch.load_torchscript`."""
+    module = _load(path)
+    forward = forward_method(module)
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    names = [a.name for a in forward.schema.arguments[1:]]
+    if example is not None:
+        arguments = as_example(example, dtype)
+        if len(arguments) > len(names):
+            raise UnsupportedError(
+                f"the example has {len(arguments)} arguments, but forward takes {len(names)}: {names}"
+            )
+        return _import(module, forward, names, arguments, states, initial_states)
+    # The search runs a second copy: a call writes the buffers.
+    trial = _load(path)
+    first: UnsupportedError | None = None
+    for arguments in itertools.islice(find_examples(trial, forward_method(trial), dtype), _MAX_EXAMPLES):
+        try:
+            return _import(module, forward, names, arguments, states, initial_states)
+        except UnsupportedError as error:
+            # A traced module may run with shapes that it was not made for.
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _import(
+    module: Any, forward: Any, names: list[str], arguments: tuple[Any, ...], states: Any, initial_states: Any
+) -> Draft:
+    """Imports the call of `forward` with `arguments`."""
+    structure = pytree.tree_structure(arguments)
+    paths = {(t.data_ptr(), tuple(t.shape)): name for name, t in _tensors(module)}
+    notes: list[str] = []
+
+    def read(b: Builder, leaves: list[tuple[str, Any]], carried: Mapping[str, torch.Tensor]) -> Reading:
+        machine = Machine(b)
+        memory = Memory(machine, carried)
+        interpreter = Interpreter(machine, memory, paths)
+        shapes = {name: tuple(v.shape) for name, v in leaves if isinstance(v, torch.Tensor)}
+        values = [Tensor(b.input(n, v.shape)) if isinstance(v, torch.Tensor) else v for n, v in leaves]
+        given = list(pytree.tree_unflatten(values, structure))
+        given += [_default(argument) for argument in forward.schema.arguments[1 + len(given) :]]
+        (result,) = interpreter.run(forward.inlined_graph, [ModuleRef(module._c, ""), *given])
+        memory.close()
+        notes[:] = interpreter.warnings
+        return Reading(memory, named_outputs(result), shapes)
+
+    draft = import_with(
+        read,
+        named_leaves(names[: len(arguments)], arguments),
+        states=states,
+        initial_states=initial_states,
+        source="TorchScript",
+    )
+    draft.warnings += notes
+    return draft
+
+
+def _load(path: str | os.PathLike[str]) -> Any:
+    """The archive on the CPU, in evaluation mode."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
+            module = torch.jit.load(os.fspath(path), map_location="cpu")
+    except FileNotFoundError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"{os.fspath(path)}: no such file") from error
+        reason = str(error).strip().splitlines()[0][:300]
+        raise FileFormatError(
+            f"{os.fspath(path)}: expected a TorchScript archive (torch.jit.save), found something else: {reason}"
+        ) from error
+    # A frozen module has no training flag to set.
+    return module.eval() if hasattr(module, "training") else module
+
+
+def forward_method(module: Any) -> Any:
+    """The method that a call runs; a recurrent layer on its own has two, for a tensor and for a packed sequence."""
+    methods = module._c._method_names()
+    for name in ("forward", "forward__0"):
+        if name in methods:
+            return module._c._get_method(name)
+    raise UnsupportedError(f"the archive's module has no method forward; its methods are {methods}")
+
+
+def _tensors(module: Any) -> list[tuple[str, torch.Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def _default(argument: Any) -> Any:
+    if not argument.has_default_value():
+        raise UnsupportedError(f"no value for forward's {argument.name!r}; expected example= with all arguments")
+    return argument.default_value

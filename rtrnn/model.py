@@ -1,0 +1,231 @@
+"""Model: a loaded network, from which Streams, batches and offline runs are made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rtrnn import _core
+from rtrnn._stream import Batch, Stream
+
+__all__ = ["Model"]
+
+ArrayLike = npt.ArrayLike
+Array = npt.NDArray[np.float32]
+
+
+class Model:
+    """A network of one timestep: inputs, outputs, states with initial values, nodes.
+
+    Made by :func:`rtrnn.load` and :func:`rtrnn.from_torch`. Immutable but for its metadata; Streams made from it share
+    one Plan per set of options.
+    """
+
+    def __init__(self, graph: _core.Graph, warnings: Sequence[str] = ()) -> None:
+        graph.validate()
+        self.graph = graph
+        #: What the importer noticed and a user should know.
+        self.warnings: tuple[str, ...] = tuple(warnings)
+        self._plans: dict[tuple[str, str], _core.Plan] = {}
+
+    # -- description -----------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each input of one timestep, by name, in declared order."""
+        return {port.name: port.shape for port in self.graph.inputs}
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each output of one timestep, by name, in declared order."""
+        return {port.name: self.graph.shape(port.value) for port in self.graph.outputs}
+
+    @property
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each state that a Stream carries, by name."""
+        return {state.name: state.shape for state in self.graph.states}
+
+    @property
+    def initial_state(self) -> dict[str, Array]:
+        """The value of each state before the first timestep."""
+        return {
+            state.name: self.graph.tensor(state.initial) if state.initial else np.zeros(state.shape, np.float32)
+            for state in self.graph.states
+        }
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Free-form text that travels with the network (joint names, scales, rates); a copy, see :meth:`set_metadata`."""
+        return self.graph.metadata
+
+    def set_metadata(self, key: str, text: str) -> None:
+        """Sets one entry of :attr:`metadata`, kept by :meth:`save`."""
+        self.graph.set_metadata(key, text)
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights and other constants."""
+        return sum(int(np.prod(self.graph.shape(name))) for name in self.graph.tensor_names)
+
+    def summary(self) -> str:
+        """A table of inputs, states, nodes and outputs."""
+        from rtrnn.summary import summarize
+
+        return summarize(self)
+
+    def __repr__(self) -> str:
+        ins = ", ".join(f"{name}{shape}" for name, shape in self.inputs.items())
+        outs = ", ".join(f"{name}{shape}" for name, shape in self.outputs.items())
+        return f"<rtrnn.Model {ins} -> {outs}, states {list(self.states)}, {self.parameters} parameters>"
+
+    # -- saving ----------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a ``.rtrnn`` file. Raises OSError when it cannot be written; never leaves half a file."""
+        self.graph.save(os.fspath(path))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (self.graph.to_bytes(), self.warnings)
+
+    # -- running ---------------------------------------------------------------------------------------
+
+    def plan(self, weights: str = "f32", isa: str | None = None) -> _core.Plan:
+        """The Plan for these options, made once and shared. Raises :class:`rtrnn.UnsupportedError`, ValueError."""
+        key = (weights, isa or os.environ.get("RTRNN_ISA", ""))
+        if key not in self._plans:
+            self._plans[key] = _core.Plan(self.graph, weights, key[1])
+        return self._plans[key]
+
+    def stream(self, weights: str = "f32", isa: str | None = None, on_nonfinite: str = "error") -> Stream:
+        """A new Stream in the initial state.
+
+        `weights` is the precision of the packed weights (this release: "f32"). `isa` forces an instruction set of
+        :func:`rtrnn.isa_available`. `on_nonfinite` says what a NaN or an infinity does: "error" (raise, state unchanged),
+        "hold" (repeat the last output, state unchanged, counted), or "propagate".
+
+        Raises :class:`rtrnn.UnsupportedError` for a network with reverse or bidirectional layers (see :meth:`run`) and for
+        an unknown or unavailable `isa`.
+        """
+        return Stream(self.plan(weights, isa), on_nonfinite)
+
+    def batch(self, n: int, weights: str = "f32", isa: str | None = None, on_nonfinite: str = "error") -> Batch:
+        """`n` independent streams stepped in lockstep: ``step((n, input)) -> (n, output)``; options as :meth:`stream`."""
+        return Batch(self.plan(weights, isa), n, on_nonfinite)
+
+    def run(
+        self,
+        xs: ArrayLike | Mapping[str, ArrayLike] | Sequence[ArrayLike],
+        *,
+        sequence_lens: ArrayLike | None = None,
+        weights: str = "f32",
+        isa: str | None = None,
+        on_nonfinite: str = "error",
+    ) -> Any:
+        """Runs whole sequences offline, each from the initial state. Time comes first.
+
+        `xs` (T, input) -> (T, output); a batch (T, B, input) -> (T, B, output). Several inputs are a dict or a tuple of
+        such arrays; several outputs come back as the same kind. `sequence_lens` (B) gives sequences of a batch their own
+        lengths; outputs after a sequence's end are zero. This is the one way to run reverse and bidirectional layers; an
+        output of such a network that is the layer's final state has no T axis. Releases the GIL, allocates.
+
+        Raises TypeError, ValueError (shapes), :class:`rtrnn.NonFiniteError`.
+        """
+        names = list(self.inputs)
+        arrays = [_as_float(value, name) for name, value in zip(names, _ordered(xs, names), strict=True)]
+        batched = [_is_batched(a, name, self.inputs[name]) for name, a in zip(names, arrays, strict=True)]
+        if len(set(batched)) > 1:
+            raise ValueError("either all inputs have a batch axis or none has")
+        is_batch = bool(batched and batched[0])
+        if not is_batch:
+            if sequence_lens is not None:
+                raise ValueError("sequence_lens needs a batch: inputs of shape (T, B, ...)")
+            arrays = [a[:, None] for a in arrays]
+        lead = {a.shape[:2] for a in arrays}
+        if len(lead) != 1:
+            raise ValueError(f"inputs differ in their time and batch sizes: {sorted(lead)}")
+        ((steps, count),) = lead
+        lengths = _lengths(sequence_lens, steps, count)
+        results = self._run_batch(arrays, lengths, weights, isa, on_nonfinite)
+        if not is_batch:
+            results = [r[0] if i in self._once() else r[:, 0] for i, r in enumerate(results)]
+        if isinstance(xs, Mapping):
+            return dict(zip(self.outputs, results, strict=True))
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _sequence(self, weights: str, isa: str | None, on_nonfinite: str) -> _core.Sequence:
+        return _core.Sequence(self.graph, weights, isa or os.environ.get("RTRNN_ISA", ""), on_nonfinite)
+
+    def _once(self) -> set[int]:
+        """Outputs that exist once per sequence."""
+        if self.graph.is_causal:
+            return set()
+        sequence = self._sequence("f32", None, "error")
+        return {i for i in range(len(self.outputs)) if not sequence.is_per_timestep(i)}
+
+    def _run_batch(
+        self, arrays: list[Array], lengths: list[int], weights: str, isa: str | None, on_nonfinite: str
+    ) -> list[Array]:
+        sequence = self._sequence(weights, isa, on_nonfinite)
+        shapes = list(self.outputs.values())
+        sizes = [int(np.prod(shape)) for shape in shapes]
+        steps = arrays[0].shape[0] if arrays else max(lengths, default=0)
+        once = self._once()
+        results = [
+            np.zeros((len(lengths), *shape) if i in once else (steps, len(lengths), *shape), np.float32)
+            for i, shape in enumerate(shapes)
+        ]
+        for b, length in enumerate(lengths):
+            if length == 0:
+                continue
+            columns = [np.ascontiguousarray(a[:length, b]).reshape(length, -1) for a in arrays]
+            for i, value in enumerate(sequence.run(columns, length, sizes)):
+                if i in once:
+                    results[i][b] = value.reshape(shapes[i])
+                else:
+                    results[i][:length, b] = value.reshape((length, *shapes[i]))
+        return results
+
+
+def _unpickle(data: bytes, warnings: tuple[str, ...]) -> Model:
+    return Model(_core.Graph.from_bytes(data), warnings)
+
+
+def _ordered(xs: Any, names: list[str]) -> list[Any]:
+    if isinstance(xs, Mapping):
+        missing = [n for n in names if n not in xs]
+        unknown = [n for n in xs if n not in names]
+        if missing or unknown:
+            raise ValueError(f"expected the inputs {names}; missing {missing}, unknown {unknown}")
+        return [xs[n] for n in names]
+    if len(names) == 1:
+        return [xs]
+    if not isinstance(xs, (tuple, list)) or len(xs) != len(names):
+        raise ValueError(f"expected a dict or {len(names)} arrays in the order {names}")
+    return list(xs)
+
+
+def _as_float(value: Any, name: str) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"input {name!r}: expected numbers, found dtype {array.dtype}")
+    return array.astype(np.float32, copy=False)
+
+
+def _is_batched(array: Array, name: str, shape: tuple[int, ...]) -> bool:
+    for lead, batched in ((1, False), (2, True)):
+        if array.shape[lead:] == shape and array.ndim == lead + len(shape):
+            return batched
+    raise ValueError(f"input {name!r}: expected shape {('T', *shape)} or {('T', 'B', *shape)}, found {array.shape}")
+
+
+def _lengths(sequence_lens: ArrayLike | None, steps: int, count: int) -> list[int]:
+    if sequence_lens is None:
+        return [steps] * count
+    lengths = np.asarray(sequence_lens)
+    if lengths.shape != (count,) or lengths.dtype.kind not in "iu" or lengths.min() < 0 or lengths.max() > steps:
+        raise ValueError(f"sequence_lens: expected {count} integers from 0 to {steps}, found {lengths.tolist()}")
+    return [int(n) for n in lengths]

@@ -1,0 +1,227 @@
+"""Every operator of the ONNX importer against onnxruntime, in the operator sets in which its form differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from onnx import TensorProto, helper  # noqa: E402
+from onnx_models import NEWEST, compare_steps, load_quietly, model  # noqa: E402
+
+RNG = np.random.default_rng(5)
+
+
+def floats(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.asarray(values, np.int64)
+
+
+class Case(NamedTuple):
+    """Nodes from x (and perhaps u) to y."""
+
+    name: str
+    opset: int
+    nodes: Sequence[Any]
+    x: tuple[int, ...]
+    weights: Mapping[str, Any]
+    u: tuple[int, ...] | None = None
+    scale: float = 1.0
+
+
+CASES: list[Case] = []
+
+
+def node(kind: str, *inputs: str, out: Sequence[str] = ("y",), **attributes: Any) -> Any:
+    return helper.make_node(kind, list(inputs), list(out), **attributes)
+
+
+def case(
+    kind: str,
+    opset: int | Sequence[int],
+    x: tuple[int, ...],
+    *inputs: str,
+    u: Any = None,
+    scale: float = 1.0,
+    weights: Mapping[str, Any] | None = None,
+    **attributes: Any,
+) -> None:
+    """One node with x as the first of `inputs` unless they are given."""
+    for version in [opset] if isinstance(opset, int) else opset:
+        made = node(kind, *(inputs or ("x",)), **attributes)
+        CASES.append(Case(f"{kind}-{version}-{len(CASES)}", version, [made], x, weights or {}, u, scale))
+
+
+def chain(kind: str, opset: int, x: tuple[int, ...], *nodes: Any, **weights: Any) -> None:
+    CASES.append(Case(f"{kind}-{opset}-{len(CASES)}", opset, nodes, x, weights))
+
+
+# One line per case keeps the table readable.
+# fmt: off
+# -- elementwise
+for kind in ("Neg", "Abs", "Exp", "Reciprocal", "Sign", "Floor", "Ceil", "Erf", "Relu", "Sigmoid", "Tanh", "Softplus",
+             "Softsign"):
+    case(kind, [9, NEWEST], (1, 7), scale=3.0)
+for kind in ("Sqrt", "Log"):
+    chain(kind, 13, (1, 7), node("Abs", "x", out=["a"]), node(kind, "a"))
+for kind, since in (("HardSwish", 14), ("Mish", 18)):
+    case(kind, since, (2, 7), scale=3.0)
+case("Swish", 24, (2, 7))
+case("Gelu", 20, (1, 7))
+case("Gelu", 20, (1, 7), approximate="tanh")
+for kind, attributes in (
+    ("LeakyRelu", {"alpha": 0.3}), ("Elu", {"alpha": 0.7}), ("Selu", {"alpha": 1.1, "gamma": 0.9}),
+    ("Celu", {"alpha": 0.6}), ("HardSigmoid", {"alpha": 0.4, "beta": 0.3}), ("ThresholdedRelu", {"alpha": 0.2}),
+):
+    case(kind, 13, (1, 9))
+    case(kind, 13, (1, 9), **attributes)
+for kind in ("Add", "Sub", "Mul", "Div"):
+    case(kind, [7, 13], (3, 4), "x", "w", weights={"w": floats(4) + 3})
+    case(kind, 13, (3, 1), "w", "u", u=(1, 5), weights={"w": floats(2, 1, 1)})
+    case(kind, 13, (3, 1), "x", "u", u=(4, 1, 5))
+case("PRelu", [9, 16], (1, 6), "x", "w", weights={"w": floats(6)})
+case("PRelu", 16, (2, 6), "x", "w", weights={"w": floats(1)})
+for exponent in (1.0, 2.0, 3.0, 0.5):
+    chain("Pow", 13, (1, 5), node("Abs", "x", out=["a"]), node("Pow", "a", "e"), e=np.float32(exponent))
+chain("Pow", 13, (1, 5), node("Abs", "x", out=["a"]), node("Pow", "a", "e"), e=floats(2, 5))
+for kind in ("Min", "Max", "Sum", "Mean"):
+    case(kind, 8, (2, 4), "x", "u", "w", u=(1, 4), weights={"w": floats(2, 1)})
+    case(kind, 13, (2, 4), "x")
+case("Clip", 6, (1, 6), min=-0.4, max=0.3)
+case("Clip", 6, (1, 6), min=-0.4)
+case("Clip", [11, 13], (1, 6), "x", "lo", "hi", weights={"lo": np.float32(-0.4), "hi": np.float32(0.5)})
+case("Clip", 13, (1, 6), "x", "", "hi", weights={"hi": np.float32(0.5)})
+case("Cast", 13, (1, 3), to=TensorProto.FLOAT)
+chain("Cast", 13, (1, 3), node("Cast", "w", out=["f"], to=TensorProto.FLOAT), node("Mul", "x", "f"),
+      w=np.arange(3, dtype=np.int64))
+chain("CastLike", 15, (1, 3), node("CastLike", "w", "x", out=["f"]), node("Mul", "x", "f"), w=ints(0, 1, 2))
+case("Where", 9, (2, 3), "m", "x", "w", weights={"m": np.array([[True, False, True]]), "w": floats(2, 1)})
+case("Where", 9, (2, 3), "m", "x", "w", weights={"m": np.array(True), "w": floats(4, 1, 1)})
+
+# -- shape
+case("Identity", 13, (2, 3))
+for version in (7, 12, 13):
+    case("Dropout", version, (2, 3))
+for axis in (0, 1, -1):
+    case("Concat", 13, (2, 3), "x", "w", "x", weights={"w": floats(2, 3)}, axis=axis)
+case("Concat", 13, (1, 3), "x", "u", u=(1, 2), axis=1)
+chain("Split", 11, (1, 7), node("Split", "x", out=["a", "b"], axis=1, split=[3, 4]), node("Concat", "b", "a", axis=1))
+chain("Split", 13, (7, 1), node("Split", "x", "s", out=["a", "b"]), node("Concat", "b", "a", axis=0), s=ints(2, 5))
+chain("Split", 18, (1, 7), node("Split", "x", out=["a", "b", "c"], axis=-1, num_outputs=3),
+      node("Concat", "c", "b", "a", axis=1))
+chain("Split", 13, (1, 6), node("Split", "x", out=["a", "b"], axis=1), node("Sub", "b", "a"))
+case("Slice", 9, (3, 5), starts=[1, 0], ends=[9, -1])
+case("Slice", 9, (3, 5), starts=[1], ends=[3], axes=[1])
+case("Slice", [10, 13], (3, 5), "x", "s", "e", "a", "t",
+     weights={"s": ints(-1, 0), "e": ints(-6, 3), "a": ints(1, 0), "t": ints(-2, 2)})
+case("Slice", 13, (3, 5), "x", "s", "e", weights={"s": ints(1), "e": ints(2**62)})
+case("Gather", 13, (3, 5), "x", "i", weights={"i": ints(4, 0, -1, 2)}, axis=1)
+case("Gather", 13, (3, 5), "x", "i", weights={"i": np.asarray(1)}, axis=0)
+case("Gather", 13, (1, 5), "x", "i", weights={"i": np.asarray([[0, 2], [3, 1]])}, axis=-1)
+case("Transpose", 13, (2, 3, 4))
+case("Transpose", 13, (2, 3, 4), perm=[1, 2, 0])
+case("Reshape", 13, (2, 6), "x", "s", weights={"s": ints(0, -1, 3)})
+case("Reshape", 14, (2, 6), "x", "s", weights={"s": ints(4, 3)}, allowzero=1)
+for axis in (0, 1, 2, -1):
+    case("Flatten", 13, (2, 3, 4), axis=axis)
+case("Squeeze", [9, 11], (1, 3, 1), axes=[0])
+case("Squeeze", 11, (1, 3, 1))
+case("Squeeze", 13, (1, 3, 1), "x", "a", weights={"a": ints(-1)})
+case("Unsqueeze", 11, (2, 3), axes=[0, 2])
+case("Unsqueeze", 13, (2, 3), "x", "a", weights={"a": ints(-1, 1)})
+case("Expand", 13, (3, 1), "x", "s", weights={"s": ints(2, 1, 4)})
+case("Tile", 13, (2, 3), "x", "r", weights={"r": ints(2, 3)})
+for value in ({"value_float": 2.5}, {"value_floats": [1.0, 2.0, 3.0]},
+              {"value": helper.make_tensor("v", TensorProto.FLOAT, [3], [1.0, 2.0, 4.0])}):
+    chain("Constant", 13, (2, 3), node("Constant", out=["k"], **value), node("Mul", "x", "k"))
+chain("ConstantOfShape", 13, (2, 3), node("Shape", "x", out=["s"]), node("ConstantOfShape", "s", out=["o"]),
+      node("Add", "x", "o"))
+chain("Size", 13, (2, 3), node("Size", "x", out=["n"]), node("Cast", "n", out=["f"], to=1), node("Mul", "x", "f"))
+chain("Shape", 15, (2, 3), node("Shape", "x", out=["s"], start=-1), node("ConstantOfShape", "s", out=["o"],
+      value=helper.make_tensor("v", TensorProto.FLOAT, [1], [0.5])), node("Add", "x", "o"))
+chain("Range", 13, (1, 4), node("Range", "a", "b", "c", out=["r"]), node("Mul", "x", "r"),
+      a=np.float32(1), b=np.float32(4.5), c=np.float32(1))
+for kind in ("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"):
+    chain(kind, 16, (1, 3), node(kind, "a", "b", out=["m"]), node("Where", "m", "x", "w"),
+          a=ints(1, 2, 3), b=ints(2, 2, 2),
+          w=floats(1, 3))
+for kind in ("And", "Or", "Xor"):
+    chain(kind, 13, (1, 4), node(kind, "a", "b", out=["m"]), node("Where", "m", "x", "w"),
+          a=np.array([True, True, False, False]), b=np.array([True, False, True, False]), w=floats(1, 4))
+chain("Not", 13, (1, 2), node("Not", "a", out=["m"]), node("Where", "m", "x", "w"), a=np.array([True, False]),
+      w=floats(1, 2))
+chain("Mod", 13, (1, 3), node("Mod", "a", "b", out=["m"]), node("Gather", "x", "m", axis=1),
+      a=ints(5, 4, 3), b=ints(3, 3, 3))
+chain("NonZero", 13, (1, 4), node("NonZero", "a", out=["m"]), node("Squeeze", "m", "z", out=["i"]),
+      node("Gather", "x", "i", axis=1), a=ints(0, 1, 0, 1), z=ints(0))
+
+
+def branch(name: str, kind: str) -> Any:
+    out = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+    return helper.make_graph([helper.make_node(kind, ["x"], [name])], name, [], [out])
+
+
+for flag in (True, False):
+    chain("If", 13, (1, 3), node("If", "k", then_branch=branch("p", "Neg"), else_branch=branch("q", "Exp")),
+          k=np.array(flag))
+
+# -- products, normalisation, reductions
+for attributes in ({}, {"alpha": 0.5, "beta": 2.0}, {"beta": 0.0}):
+    case("Gemm", [9, 13], (1, 4), "x", "w", "c", weights={"w": floats(4, 6), "c": floats(6)}, **attributes)
+case("Gemm", 13, (1, 4), "x", "w", weights={"w": floats(6, 4)}, transB=1, alpha=2.0)
+case("Gemm", 13, (4, 3), "x", "w", "c", weights={"w": floats(4, 6), "c": floats(3, 1)}, transA=1)
+case("Gemm", 13, (4, 3), "w", "x", "c", weights={"w": floats(5, 4), "c": floats(1)})
+case("Gemm", 13, (1, 4), "x", "w", "u", u=(1, 6), weights={"w": floats(4, 6)}, beta=0.5)
+case("MatMul", 13, (1, 4), "x", "w", weights={"w": floats(4, 6)})
+case("MatMul", 13, (2, 3, 4), "x", "w", weights={"w": floats(4, 6)})
+case("MatMul", 13, (2, 3, 4), "x", "w", weights={"w": floats(4)})
+case("MatMul", 13, (4, 3), "w", "x", weights={"w": floats(2, 4)})
+case("MatMul", 13, (4,), "w", "x", weights={"w": floats(2, 4)})
+for kind in ("Softmax", "LogSoftmax"):
+    for axis in (0, 1, 2):
+        case(kind, 11, (2, 3, 4), axis=axis)
+        case(kind, 13, (2, 3, 4), axis=axis)
+    case(kind, [11, 13], (3, 4))
+case("LayerNormalization", 17, (2, 6), "x", "w", "c", weights={"w": floats(6), "c": floats(6)}, epsilon=1e-3)
+case("LayerNormalization", 17, (2, 3, 4), "x", "w", weights={"w": floats(3, 4)}, axis=1)
+case("RMSNormalization", 23, (2, 6), "x", "w", weights={"w": floats(6)})
+for shape in ((2, 5), (1, 5, 3)):
+    case("BatchNormalization", [9, 15], shape, "x", "s", "b", "m", "v", weights={
+        "s": floats(5), "b": floats(5), "m": floats(5), "v": np.abs(floats(5)) + 0.1})
+for kind in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare"):
+    case(kind, 11, (2, 3, 4), axes=[1], keepdims=0)
+    case(kind, 11, (2, 3, 4), axes=[0, -1])
+    case(kind, 18, (2, 3, 4), "x", "a", weights={"a": ints(2)}, keepdims=0)
+    case(kind, 18, (1, 3, 4))
+    case(kind, 18, (1, 3), noop_with_empty_axes=1) if kind in ("ReduceSum", "ReduceMean", "ReduceMax") else None
+chain("ReduceProd", 13, (2, 3), node("Shape", "x", out=["s"]), node("ReduceProd", "s", out=["n"], keepdims=1),
+      node("Reshape", "x", "n"))
+# fmt: on
+
+
+@pytest.mark.parametrize("made", CASES, ids=[c.name for c in CASES])
+def test_operator(made: Case) -> None:
+    data = {"x": made.x} | ({"u": made.u} if made.u is not None else {})
+    used = {name for n in made.nodes for name in n.input}
+    data = {k: v for k, v in data.items() if k in used or any(a.g.node for n in made.nodes for a in n.attribute)}
+    proto = model(made.nodes, data, {"y": None}, made.weights, opset=made.opset)
+    draft = load_quietly(proto)
+    compare_steps(draft, proto, data, scale=made.scale, steps=3, tolerance=1e-5)
+
+
+def test_every_operator_has_a_case() -> None:
+    import rtrnn.importers.onnx.graph  # noqa: F401
+    from rtrnn.importers.onnx.registry import OPS
+
+    tried = {n.op_type for made in CASES for n in made.nodes}
+    elsewhere = {"RNN", "GRU", "LSTM"}  # test_import_onnx.py, test_import_onnx_cells.py
+    refused = {"Loop", "Scan"}  # test_import_onnx_errors.py
+    assert tried | elsewhere | refused == set(OPS)
