@@ -93,7 +93,7 @@ def sine_results() -> list[SineResult]:
 
     continuations = [continuation(stream) for stream in streams]
     return [
-        SineResult(cell.upper(), int(model.metadata["hidden_size"]), int(model.metadata["parameters"]), ns, result)
+        SineResult(cell.upper(), int(model.metadata["hidden_size"]), model.parameters, ns, result)
         for cell, model, ns, result in zip(CELLS, models, _ns_per_step(streams), continuations, strict=True)
     ]
 
@@ -122,14 +122,14 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.no_plot:
         waves = {result.cell: result.continuation for result in sines}
-        figure.draw(args.output, waves, remembered, wiped, timing)
+        figure.draw(args.output, waves, given, remembered, wiped, timing)
         print(f"figure: {args.output}", file=sys.stderr)
     return 0 if passed else 1
 
 
 def _print_sines(results: list[SineResult]) -> None:
     print_table(
-        f"Sine prediction: {sine.WARM_UP_STEPS} true samples, then {sine.FREE_STEPS} steps on its own output",
+        f"Sine prediction: {sine.WARM_UP_STEPS} samples given, {sine.FREE_STEPS} on its own output",
         ("network", "hidden", "parameters", "RMS error", "ns per step"),
         [
             (r.cell, str(r.hidden_size), str(r.parameters), f"{r.continuation.rms_error:.4f}", f"{r.ns_per_step:.0f}")
@@ -139,19 +139,19 @@ def _print_sines(results: list[SineResult]) -> None:
 
 
 def _verdict(trace: cartpole.Trace) -> str:
-    return f"fell after {trace.seconds:.2f} s" if trace.fell else f"stayed up for {trace.seconds:g} s"
+    return f"fell after {trace.seconds:.2f} s" if trace.fell else f"up for {trace.seconds:g} s"
 
 
 def _print_balance(remembered: cartpole.Trace, wiped: cartpole.Trace, timing: Timing) -> None:
     rows = [
         (name, _verdict(trace), *(f"{value:.2f}" for value in _largest(trace).values()))
-        for name, trace in (("with its state", remembered), ("state wiped every step", wiped))
+        for name, trace in (("with its state", remembered), ("state wiped", wiped))
     ]
-    title = "Cart-pole from positions alone: one GRU policy, twice under the same pushes and noise"
-    print_table(title, ("policy", "pole", "largest angle (rad)", "largest position (m)"), rows)
+    title = "Cart-pole from positions alone, one GRU policy"
+    print_table(title, ("policy", "pole", "angle (rad)", "position (m)"), rows)
     percentiles = timing.percentiles()
     print_table(
-        "Step latency, observation to action, called from Python",
+        "Step latency, called from Python",
         ("steps", *percentiles, "missed deadlines"),
         [(str(len(timing.latency_ns)), *map(format_ns, percentiles.values()), str(timing.missed_deadlines))],
     )

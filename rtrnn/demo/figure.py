@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["draw", "require_matplotlib"]
 
-TRUTH, GUIDE, INK = "#9aa3ad", "#c9ced4", "#22272e"
+TRUTH, GUIDE, MUTED, INK = "#9aa3ad", "#c9ced4", "#6b737c", "#22272e"
 PREDICTED = {"RNN": "#b5651d", "GRU": "#1f6fb4", "LSTM": "#6a4c93"}
 MEMORY, WIPED, LATENCY = "#1f6fb4", "#c23b3b", "#2d8577"
 
 STYLE = {
     "font.size": 10.5,
-    "axes.titlesize": 11.5,
+    "axes.titlesize": 12,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.edgecolor": "#6b737c",
@@ -54,6 +54,7 @@ def require_matplotlib() -> None:
 def draw(
     path: Path,
     waves: Mapping[str, sine.Continuation],
+    given: cartpole.Conditions,
     remembered: cartpole.Trace,
     wiped: cartpole.Trace,
     timing: Timing,
@@ -64,23 +65,30 @@ def draw(
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(32 / 3, 8), dpi=150, facecolor="white")
+        figure = Figure(figsize=(40 / 3, 10), dpi=120, facecolor="white")
         outer = figure.add_gridspec(
-            2, 1, height_ratios=(1, 1.25), left=0.065, right=0.98, top=0.89, bottom=0.065, hspace=0.3
+            2, 1, height_ratios=(1, 1.25), left=0.075, right=0.98, top=0.87, bottom=0.06, hspace=0.32
         )
-        figure.text(0.065, 0.965, "Trained recurrent networks, one timestep at a time", size=16, weight="bold")
+        figure.text(0.075, 0.955, "Trained recurrent networks, one timestep at a time", size=18, weight="bold")
+        subtitle = (
+            f"Top: {sine.WARM_UP_STEPS} samples of a sine are given, then the network runs on its own output.  "
+            f"Bottom: a policy balances a pole in real time at {given.rate} Hz and sees no velocity."
+        )
+        figure.text(0.075, 0.925, subtitle, size=10, color=MUTED)
         _draw_sines(figure, outer[0], waves)
-        lower = outer[1].subgridspec(2, 2, width_ratios=(1.9, 1), hspace=0.18, wspace=0.2)
+        lower = outer[1].subgridspec(2, 2, width_ratios=(1.9, 1), hspace=0.16, wspace=0.2)
         angle, position = figure.add_subplot(lower[0, 0]), figure.add_subplot(lower[1, 0])
         position.sharex(angle)
-        _draw_balance(angle, position, remembered, wiped)
-        _draw_latency(figure.add_subplot(lower[:, 1]), timing, remembered.rate)
+        _draw_balance(angle, position, given, remembered, wiped)
+        _draw_latency(figure.add_subplot(lower[:, 1]), timing, given.rate)
         figure.savefig(path)
 
 
 def _draw_sines(figure: Figure, place: Any, waves: Mapping[str, sine.Continuation]) -> None:
     grid = place.subgridspec(2, len(waves), height_ratios=(2.6, 1), hspace=0.14, wspace=0.09)
-    errors = {name: wave.predicted[SHOWN_SINE] - wave.truth[SHOWN_SINE, sine.WARM_UP_STEPS :] for name, wave in waves.items()}
+    errors = {
+        name: wave.predicted[SHOWN_SINE] - wave.truth[SHOWN_SINE, sine.WARM_UP_STEPS :] for name, wave in waves.items()
+    }
     largest = 1.15 * max(np.abs(error).max() for error in errors.values())
     steps = np.arange(sine.WARM_UP_STEPS + sine.FREE_STEPS) - sine.WARM_UP_STEPS
     free = steps[sine.WARM_UP_STEPS :]
@@ -89,7 +97,7 @@ def _draw_sines(figure: Figure, place: Any, waves: Mapping[str, sine.Continuatio
         top.axvspan(steps[0], 0, color="#f1f3f5", lw=0)
         top.plot(steps, wave.truth[SHOWN_SINE], color=TRUTH, lw=4, alpha=0.7, solid_capstyle="round", label="truth")
         top.plot(free, wave.predicted[SHOWN_SINE], color=PREDICTED[name], lw=1.5, label="predicted")
-        top.set_title(f"{name}: RMS error {wave.rms_error:.3f} over {len(wave.truth)} sines")
+        top.set_title(f"{name}: RMS error {wave.rms_error:.3f} ({len(wave.truth)} sines)")
         top.set(xlim=(steps[0], steps[-1]), ylim=(-1.15, 1.15))
         top.tick_params(labelbottom=False)
         below.plot(free, errors[name], color=PREDICTED[name], lw=1.2)
@@ -101,32 +109,38 @@ def _draw_sines(figure: Figure, place: Any, waves: Mapping[str, sine.Continuatio
         else:
             top.set_ylabel("sample")
             below.set_ylabel("error")
-            top.text(steps[0] + 4, -1.08, "warm-up", size=9, color="#6b737c")
+            top.text(steps[0] + 4, -1.08, "warm-up", size=9, color=MUTED)
         top.legend(loc="lower right", ncols=2, fontsize=9, borderaxespad=0, handlelength=1.4, columnspacing=1.2)
 
 
-def _draw_balance(angle: Axes, position: Axes, remembered: cartpole.Trace, wiped: cartpole.Trace) -> None:
-    degrees = 180 / np.pi
-    runs = ((wiped, WIPED, f"state wiped every step: fell after {wiped.seconds:.1f} s"), (remembered, MEMORY, None))
-    if not wiped.fell:
-        runs = ((wiped, WIPED, "state wiped every step"), runs[1])
-    for trace, color, label in runs:
+def _draw_balance(
+    angle: Axes, position: Axes, given: cartpole.Conditions, remembered: cartpole.Trace, wiped: cartpole.Trace
+) -> None:
+    for trace, color, name in ((wiped, WIPED, "state wiped every step"), (remembered, MEMORY, "with its state")):
         seconds = np.arange(1, len(trace.states) + 1) / trace.rate
-        label = label or f"with its state: {'fell after' if trace.fell else 'up for'} {trace.seconds:.1f} s"
-        for axes, values in ((angle, degrees * trace.states[:, 2]), (position, trace.states[:, 0])):
-            axes.plot(seconds, values, color=color, lw=1.5, label=label)
+        label = f"{name}: {'fell after' if trace.fell else 'up for'} {trace.seconds:.1f} s"
+        for axes, values in ((angle, np.degrees(trace.states[:, 2])), (position, trace.states[:, 0])):
+            axes.plot(seconds, values, color=color, lw=1.6, label=label)
             if trace.fell:
-                axes.plot(seconds[-1], values[-1], "x", color=color, ms=9, mew=2.2, clip_on=False, zorder=5)
-    limit = degrees * cartpole.ANGLE_LIMIT
-    for axes, bound in ((angle, limit), (position, cartpole.TRACK_LIMIT)):
+                axes.plot(seconds[-1], values[-1], "x", color=color, ms=9, mew=2.4, clip_on=False, zorder=5)
+    changes = np.flatnonzero(np.diff(given.push != 0, prepend=False, append=False)).reshape(-1, 2) / given.rate
+    reach = 1.5 * max(np.abs(trace.states[:, 0]).max() for trace in (remembered, wiped))
+    for axes, bound, view in (
+        (angle, np.degrees(cartpole.ANGLE_LIMIT), 1.55 * np.degrees(cartpole.ANGLE_LIMIT)),
+        (position, cartpole.TRACK_LIMIT, min(reach, 1.12 * cartpole.TRACK_LIMIT)),
+    ):
         axes.axhline(0, color=GUIDE, lw=0.8, zorder=0)
         for sign in (-1, 1):
-            axes.axhline(sign * bound, color="#6b737c", lw=0.9, ls=(0, (4, 3)), zorder=0)
-        axes.set_ylim(-1.12 * bound, 1.12 * bound)
-    angle.set_title("Cart-pole from positions alone, one GRU policy twice")
+            axes.axhline(sign * bound, color=MUTED, lw=0.9, ls=(0, (4, 3)), zorder=0)
+        for begin, end in changes:
+            axes.axvspan(begin, end, color="#f0dfc0", lw=0, zorder=-1)
+        axes.set_ylim(-view, view)
+    angle.set_title("Cart-pole from positions alone: one GRU policy, with and without its memory")
     angle.set_ylabel("pole angle (deg)")
-    angle.legend(loc="lower right", ncols=2, fontsize=9, borderaxespad=0.2)
+    angle.legend(loc="lower right", ncols=2, fontsize=9.5, borderaxespad=0.1)
+    angle.text(0.995, 0.845, "fallen", size=9, color=MUTED, transform=angle.transAxes, ha="right")
     angle.tick_params(labelbottom=False)
+    position.text(0.995, 0.02, "shaded: pushes", size=9, color="#8a6a25", transform=position.transAxes, ha="right")
     end = max(remembered.seconds, wiped.seconds)
     position.set(xlim=(0, end), xlabel="time (s)", ylabel="cart position (m)")
 
@@ -136,12 +150,19 @@ def _draw_latency(axes: Axes, timing: Timing, rate: int) -> None:
     low, high = latency.min() * 0.8, max(latency.max() * 1.3, 10 * latency.min())
     axes.hist(latency, bins=np.geomspace(low, high, 60).tolist(), color=LATENCY, alpha=0.85)
     axes.set(xscale="log", yscale="log", xlim=(low, high))
-    axes.set_ylim(0.7, 4 * max(patch.get_height() for patch in axes.patches))  # type: ignore[attr-defined]
-    ticks = [t for decade in range(1, 9) for t in (10**decade, 3 * 10**decade) if low <= t <= high]
+    axes.set_ylim(0.7, 40 * max(patch.get_height() for patch in axes.patches))  # type: ignore[attr-defined]
+    leading = (1, 3) if high < 300 * low else (1,)
+    ticks = [first * 10**decade for decade in range(1, 10) for first in leading]
+    ticks = [tick for tick in ticks if low <= tick <= high]
     axes.set_xticks(ticks, [format_ns(tick).replace(".0 ", " ").replace(" us", " µs") for tick in ticks])
     axes.minorticks_off()
-    lines = [f"{name:>5}  {format_ns(value).replace(' us', ' µs'):>8}" for name, value in timing.percentiles().items()]
+    percentiles = timing.percentiles()
+    for name, height in (("p50", 0.74), ("p99", 0.7), ("p99.9", 0.66)):
+        axes.axvline(percentiles[name], color=INK, lw=0.9, ls=(0, (2, 2)), ymax=height)
+        axes.text(percentiles[name], height, f" {name}", transform=axes.get_xaxis_transform(), size=9, va="top")
+    lines = [f"{name:>5}  {format_ns(value).replace(' us', ' µs'):>8}" for name, value in percentiles.items()]
     lines += [f"{len(latency)} steps at {rate} Hz", f"{timing.missed_deadlines} missed deadlines"]
-    axes.text(0.98, 0.98, "\n".join(lines), transform=axes.transAxes, ha="right", va="top", family="monospace", size=9.5)
+    text = "\n".join(lines)
+    axes.text(0.99, 0.985, text, transform=axes.transAxes, ha="right", va="top", family="monospace", size=9.5)
     axes.set_title("Latency, observation to action")
     axes.set(xlabel="one step, called from Python", ylabel="steps")

@@ -221,6 +221,8 @@ class Builder:
 
     def unsqueeze(self, x: Sym, axes: Sequence[int]) -> Sym:
         rank = x.ndim + len(axes)
+        if any(not -rank <= int(a) < rank for a in axes) or len({int(a) % rank for a in axes}) != len(axes):
+            raise UnsupportedError(f"cannot insert axes {list(axes)} into a value of shape {x.shape}")
         new = {int(a) % rank for a in axes}
         dims, origin = iter(x.shape), iter(x.origin)
         shape: list[int] = []

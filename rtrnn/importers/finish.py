@@ -46,7 +46,8 @@ def finish(
         drop_state_views(draft)
     if not any(node.op in CELL_OPS and node.attributes.get("direction") == "reverse" for node in draft.nodes):
         _remove_last(draft)
-    cells = recognise_cells(draft)
+    with np.errstate(all="ignore"):  # weights may be infinite or NaN; that is for the network to show
+        cells = recognise_cells(draft)
     if cells:
         draft.metadata["import.recognised"] = "\n".join(cells)
     draft.prune()

@@ -57,22 +57,17 @@ def steppers(draft: Draft) -> list[Any]:
     """Everything that steps a Draft: the evaluator, and the engine where it is built."""
     found: list[Any] = [reference.Evaluator(draft)]
     try:
-        import rtrnn._core  # noqa: F401
-
         from rtrnn import Model
     except ImportError:
         return found
-    model = Model(draft.build())
-    names = list(draft.outputs)
 
     class Engine:
         def __init__(self) -> None:
-            self.stream = model.stream()
+            self.stream = Model(draft.build()).stream()
 
         def step(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
             given = {k: np.asarray(v, np.float32).reshape(draft.inputs[k]) for k, v in inputs.items()}
-            out = self.stream.step(given if len(given) != 1 else next(iter(given.values())))
-            return {k: np.array(v) for k, v in out.items()} if isinstance(out, dict) else {names[0]: np.array(out)}
+            return {k: np.array(v) for k, v in self.stream.step(given).items()}
 
     return [*found, Engine()]
 

@@ -119,9 +119,12 @@ def test_physics_keeps_energy_without_friction(monkeypatch: pytest.MonkeyPatch) 
 
 def test_conditions_repeat_and_differ() -> None:
     one, same, other = (cartpole.conditions(seed, 2.0) for seed in (5, 5, 6))
-    assert one.initial == same.initial and np.array_equal(one.noise, same.noise)
-    assert one.initial != other.initial and not np.array_equal(one.push, other.push)
-    assert one.push.any() and abs(one.initial[2]) <= cartpole.INITIAL_TILT
+    assert one.initial == same.initial
+    assert np.array_equal(one.noise, same.noise)
+    assert one.initial != other.initial
+    assert not np.array_equal(one.push, other.push)
+    assert one.push.any()
+    assert abs(one.initial[2]) <= cartpole.INITIAL_TILT
 
 
 def test_real_time_run_keeps_its_rate() -> None:
@@ -131,7 +134,8 @@ def test_real_time_run_keeps_its_rate() -> None:
     begin = time.perf_counter()
     trace, timing = realtime.balance_in_real_time(demo.load("cartpole_gru"), given, progress=False)
     assert time.perf_counter() - begin >= 0.5
-    assert len(timing.latency_ns) == 500 and (timing.latency_ns > 0).all()
+    assert len(timing.latency_ns) == 500
+    assert (timing.latency_ns > 0).all()
     again = realtime.balance(demo.load("cartpole_gru"), given)
     assert np.array_equal(trace.states, again.states)
     percentiles = timing.percentiles()
@@ -145,7 +149,8 @@ def test_run_writes_the_figure_and_reports(tmp_path: Path, capsys: pytest.Captur
     result = json.loads(capsys.readouterr().out)
     assert [row["cell"] for row in result["sine"]] == ["RNN", "GRU", "LSTM"]
     assert all(row["ns_per_step"] > 0 and row["parameters"] > 16 for row in result["sine"])
-    assert result["cartpole"]["state_wiped"]["fell"] and not result["cartpole"]["with_state"]["fell"]
+    assert result["cartpole"]["state_wiped"]["fell"]
+    assert not result["cartpole"]["with_state"]["fell"]
     assert result["steps"] == 4000
     pixels = image.imread(path)[:, :, :3]
     assert pixels.shape == (1200, 1600, 3)

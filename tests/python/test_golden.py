@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engine import EPS, named, plain
+from reference import Evaluator
 
 rtrnn = pytest.importorskip("rtrnn")
 
@@ -26,28 +27,26 @@ class Golden:
         self.length = about["steps"]
         self.inputs: dict[str, tuple[int, ...]] = {k: tuple(v) for k, v in about["inputs"].items()}
         self.outputs: dict[str, tuple[int, ...]] = {k: tuple(v) for k, v in about["outputs"].items()}
-        self.x = np.fromfile(GOLDEN / f"{name}.x.f32", "<f4").reshape(self.length, -1)
-        self.bits = np.fromfile(GOLDEN / f"{name}.y.f32", "<u4").reshape(self.length, -1)
-        self.y = np.load(GOLDEN / f"{name}.y.f64.npy")
+        self.x = self.apart(np.fromfile(GOLDEN / f"{name}.x.f32", "<f4"), self.inputs)
+        self.bits = self.apart(np.fromfile(GOLDEN / f"{name}.y.f32", "<u4"), self.outputs)
+        self.y = self.apart(np.load(GOLDEN / f"{name}.y.f64.npy"), self.outputs)
 
-    def step_inputs(self, t: int) -> Any:
-        given, at = {}, 0
-        for name, shape in self.inputs.items():
-            size = int(np.prod(shape))
-            given[name] = self.x[t, at : at + size].reshape(shape)
-            at += size
-        return plain(given)
+    def apart(self, flat: np.ndarray, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+        """Name -> (T, *shape)."""
+        ends = np.cumsum([self.length * int(np.prod(shape)) for shape in shapes.values()])
+        assert flat.size == ends[-1]
+        parts = np.split(flat, ends[:-1])
+        return {name: part.reshape(self.length, *shapes[name]) for name, part in zip(shapes, parts, strict=True)}
 
-    def results(self, stream: Any, prepare: bool = False) -> np.ndarray:
-        """(T, all outputs) as the engine gives them."""
-        rows = []
+    def results(self, stream: Any, prepare: bool = False) -> dict[str, np.ndarray]:
+        """Name -> (T, *shape), as the engine gives them step by step."""
+        found = []
         for t in range(self.length):
             if prepare:
                 stream.prepare()
-            found = named(stream.step(self.step_inputs(t)), list(self.outputs))
-            assert {name: value.shape for name, value in found.items()} == self.outputs
-            rows.append(np.concatenate([value.ravel() for value in found.values()]))
-        return np.stack(rows)
+            given = {name: np.ascontiguousarray(x[t]) for name, x in self.x.items()}
+            found.append(named(stream.step(plain(given)), list(self.outputs)))
+        return {name: np.stack([values[name] for values in found]) for name in self.outputs}
 
 
 def test_there_are_goldens() -> None:
@@ -61,13 +60,31 @@ def test_bits(name: str, isa: str) -> None:
     model = rtrnn.load(golden.path)
     for prepare in (False, True):
         found = golden.results(model.stream(isa=isa), prepare)
-        wrong = np.argwhere(found.view(np.uint32) != golden.bits)
-        assert wrong.size == 0, f"first at step {wrong[0][0]}, element {wrong[0][1]}, {len(wrong)} in all"
+        for output, bits in golden.bits.items():
+            wrong = np.argwhere(found[output].view(np.uint32) != bits)
+            assert len(wrong) == 0, f"output {output}: {len(wrong)} of {bits.size} differ, first at {wrong[0]}"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_distance_from_float64(name: str) -> None:
     golden = Golden(name)
     found = golden.results(rtrnn.load(golden.path).stream())
-    # Inputs and states of size m in sums of n terms: float32 itself is off by a few eps * m.
-    np.testing.assert_allclose(found, golden.y, 24 * EPS, 24 * EPS)
+    for output, y in golden.y.items():
+        np.testing.assert_allclose(found[output], y, 24 * EPS, 24 * EPS, err_msg=output)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_offline_run_gives_the_same_bits(name: str) -> None:
+    golden = Golden(name)
+    found = named(rtrnn.load(golden.path).run(plain(golden.x)), list(golden.outputs))
+    for output, bits in golden.bits.items():
+        assert np.array_equal(found[output].view(np.uint32), bits), output
+
+
+def test_the_graph_of_each_file_is_the_one_its_float64_outputs_are_of() -> None:
+    """The evaluator reads the file itself: what was saved is what was described."""
+    for name in NAMES:
+        golden = Golden(name)
+        found = Evaluator(rtrnn.load(golden.path)).run(golden.x)
+        for output, y in golden.y.items():
+            np.testing.assert_allclose(found[output], y, rtol=0, atol=1e-10 * max(1.0, np.abs(y).max()), err_msg=name)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
+import logging
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 import reference  # noqa: E402
-from onnx_models import compare_steps, load_quietly, steppers  # noqa: E402
+from onnx_models import compare_steps, load_quietly, model, session, steppers  # noqa: E402
 
 # -- the onnx package's node tests ---------------------------------------------------------------------
 
@@ -73,15 +77,37 @@ def test_node(case: Any) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=[c.name for c in CASES])
 def test_node_with_the_engine(case: Any) -> None:
-    rtrnn = pytest.importorskip("rtrnn._core", reason="the engine is not built") and importlib.import_module("rtrnn")
+    rtrnn = pytest.importorskip("rtrnn")
     draft, x, expected, batch_axis = bound(case)
     model = rtrnn.Model(draft.build())
+    check_sequences(lambda xs: model.run({"X": xs}), x, expected, batch_axis)
 
-    def run(xs: np.ndarray) -> dict[str, np.ndarray]:
-        out = model.run(xs.astype(np.float32))
-        return out if isinstance(out, dict) else {next(iter(expected)): out}
 
-    check_sequences(run, x, expected, batch_axis)
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_sequence_lens_given_to_run(kind: str, direction: str) -> None:
+    """Lengths that the file takes as an input are given to an offline run, as onnxruntime takes them."""
+    rtrnn = pytest.importorskip("rtrnn")
+    rng = np.random.default_rng(3)
+    rows, d = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind] * 5, 2 if direction == "bidirectional" else 1
+    weights = {"W": rng.standard_normal((d, rows, 3)), "R": 0.4 * rng.standard_normal((d, rows, 5))}
+    node = onnx.helper.make_node(kind, ["X", "W", "R", "", "lens"], ["Y", "Y_h"], hidden_size=5, direction=direction)
+    proto = model(
+        [node],
+        {"X": ["T", "B", 3], "lens": ["B"]},
+        {"Y": None, "Y_h": None},
+        {k: v.astype(np.float32) for k, v in weights.items()},
+    )
+    proto.graph.input[1].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    x, lens = rng.standard_normal((6, 3, 3)).astype(np.float32), np.array([6, 2, 4], np.int32)
+    y, y_h = session(proto).run(None, {"X": x, "lens": lens})
+    found = rtrnn.Model(load_quietly(proto).build()).run({"X": x}, sequence_lens=lens)
+    np.testing.assert_allclose(found["Y"].reshape(6, 3, d, 5), y.transpose(0, 2, 1, 3), rtol=1e-5, atol=1e-6)
+    final = found["Y_h"]
+    if direction == "forward":
+        # Without a reverse layer the final state is a value of every timestep: the sequence's last one counts.
+        final = np.stack([final[n - 1, b] for b, n in enumerate(lens)])
+    np.testing.assert_allclose(final.reshape(3, d, 5), y_h.transpose(1, 0, 2), rtol=1e-5, atol=1e-6)
 
 
 # -- real policies -------------------------------------------------------------------------------------
@@ -134,41 +160,32 @@ class Policy(nn.Module):
         return self.mlp(y.squeeze(0)), h
 
 
+def quietly_export(module: Any, example: Any, path: Path, *, dynamo: bool, opset: int, **options: Any) -> None:
+    """torch.onnx.export without its prints, logs and deprecation warnings."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(module.eval(), example, str(path), opset_version=opset, dynamo=dynamo, **options)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def export(
     module: Any,
     path: Path,
     kind: str,
     layers: int,
     *,
-    dynamo: bool,
-    opset: int,
-    names: Any = None,
+    names: tuple[list[str], list[str]] | None = None,
     state_shape: tuple[int, ...] | None = None,
-    **kw: Any,
+    **options: Any,
 ) -> None:
-    import contextlib
-    import io
-    import logging
-    import warnings
-
+    """Exports a policy with rsl_rl's names, or with `names` of inputs and outputs."""
     states = ["h_in", "c_in"] if kind == "LSTM" else ["h_in"]
     inputs, outputs = names or (["obs", *states], ["actions", *(s.replace("in", "out") for s in states)])
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module.eval(),
-                (torch.randn(1, 11), *[torch.zeros(state_shape or (layers, 1, 12)) for _ in states]),
-                str(path),
-                input_names=inputs,
-                output_names=outputs,
-                opset_version=opset,
-                dynamo=dynamo,
-                **kw,
-            )
-    finally:
-        logging.disable(logging.NOTSET)
+    example = (torch.randn(1, 11), *[torch.zeros(state_shape or (layers, 1, 12)) for _ in states])
+    quietly_export(module, example, path, input_names=inputs, output_names=outputs, **options)
 
 
 KINDS = ["GRU", "LSTM", "RNN"]
@@ -278,8 +295,8 @@ class Heads(nn.Module):
         self.rnn = nn.LSTM(11, 12)
         functions = [
             nn.ELU(), nn.SELU(), nn.ReLU(), nn.CELU(), nn.LeakyReLU(), nn.Tanh(), nn.Sigmoid(), nn.Softplus(),
-            nn.GELU(), nn.GELU(approximate="tanh"), nn.SiLU(), nn.Mish(), nn.Identity(), nn.Hardswish(), nn.Hardsigmoid(),
-            nn.Softsign(), nn.Hardtanh(-0.4, 0.6), nn.PReLU(),
+            nn.GELU(), nn.GELU(approximate="tanh"), nn.SiLU(), nn.Mish(), nn.Identity(), nn.Hardswish(),
+            nn.Hardsigmoid(), nn.Softsign(), nn.Hardtanh(-0.4, 0.6), nn.PReLU(),
         ]  # fmt: skip
         layers = [layer for function in functions for layer in (nn.Linear(12, 12), function)]
         self.mlp = nn.Sequential(*layers, nn.LayerNorm(12))
@@ -303,6 +320,28 @@ def test_heads_and_activations(dynamo: bool, opset: int, tmp_path: Path) -> None
     check_policy(path, "LSTM")
 
 
+@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize(
+    ("function", "nodes"),
+    [
+        (nn.Softplus(), ["softplus"]),
+        (nn.Softplus(beta=2.0, threshold=5.0), None),
+        (nn.Hardshrink(0.3), None),
+        (nn.Softshrink(0.3), None),
+        (nn.LogSigmoid(), None),
+        (nn.GLU(), None),
+    ],
+)
+def test_functions_that_choose(function: Any, nodes: list[str] | None, dynamo: bool, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    quietly_export(function, (torch.zeros(1, 8),), path, dynamo=dynamo, opset=18, input_names=["x"])
+    draft = load_quietly(path)
+    if nodes is not None:
+        assert [n.op for n in draft.nodes] == nodes
+    # The logarithm of an f32 sigmoid amplifies its rounding.
+    compare_steps(draft, str(path), {"x": (1, 8)}, scale=3.0, tolerance=1e-4 if "LogSigmoid" in str(function) else 2e-6)
+
+
 class Sequence(nn.Module):
     """A batch-first network over whole sequences whose initial state is made inside."""
 
@@ -317,31 +356,12 @@ class Sequence(nn.Module):
 
 
 def export_sequence(module: Any, path: Path, shape: tuple[int, ...], *, dynamo: bool, dynamic: bool) -> None:
-    import contextlib
-    import io
-    import logging
-    import warnings
-
     axes: dict[str, Any] = {}
     if dynamic:
         # torch.export itself fixes the time axis of a recurrent layer.
         axes = {"dynamic_shapes": {"x": {0: "batch"}}} if dynamo else {"dynamic_axes": {"x": {0: "batch", 1: "time"}}}
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module.eval(),
-                (torch.randn(shape),),
-                str(path),
-                input_names=["x"],
-                output_names=["y"],
-                dynamo=dynamo,
-                opset_version=18,
-                **axes,
-            )
-    finally:
-        logging.disable(logging.NOTSET)
+    names = {"input_names": ["x"], "output_names": ["y"]}
+    quietly_export(module, (torch.randn(shape),), path, dynamo=dynamo, opset=18, **names, **axes)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 4), (1, 5, 4), (3, 5, 4), (2, 4, 4)])

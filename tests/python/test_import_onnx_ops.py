@@ -156,6 +156,18 @@ for kind in ("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"):
 for kind in ("And", "Or", "Xor"):
     chain(kind, 13, (1, 4), node(kind, "a", "b", out=["m"]), node("Where", "m", "x", "w"),
           a=np.array([True, True, False, False]), b=np.array([True, False, True, False]), w=floats(1, 4))
+for kind in ("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"):
+    # Whole numbers, so that equal ones occur; where one side is not chosen, it may be infinite.
+    chain(kind, 16, (2, 9), node("Floor", "x", out=["a"]), node(kind, "a", "w", out=["m"]), node("Exp", "x", out=["e"]),
+          node("Mul", "e", "big", out=["inf"]), node("Where", "m", "x", "inf", out=["p"]), node("Not", "m", out=["n"]),
+          node("Where", "n", "inf", "p", out=["q"]), node("Clip", "q", "", "hi"), big=np.float32(3e38),
+          w=np.float32([-1, 0, 0, 0, 1, 1, -1, -1, -2]), hi=np.float32(9))
+for kind in ("And", "Or", "Xor"):
+    chain(kind, 16, (1, 9), node("Greater", "x", "w", out=["a"]), node("Less", "x", "v", out=["b"]),
+          node(kind, "a", "b", out=["m"]), node("Cast", "m", out=["f"], to=1), node("Where", "m", "w", "v", out=["c"]),
+          node("Sub", "c", "f"), w=floats(9), v=floats(9))
+chain("Cast", 13, (1, 6), node("Relu", "x", out=["r"]), node("Cast", "r", out=["m"], to=TensorProto.BOOL),
+      node("Where", "m", "w", "x"), w=floats(6))
 chain("Not", 13, (1, 2), node("Not", "a", out=["m"]), node("Where", "m", "x", "w"), a=np.array([True, False]),
       w=floats(1, 2))
 chain("Mod", 13, (1, 3), node("Mod", "a", "b", out=["m"]), node("Gather", "x", "m", axis=1),

@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+import engine  # noqa: E402
 from reference import Evaluator  # noqa: E402
 from torch import nn  # noqa: E402
 from torch_modules import (  # noqa: E402
     FOLDED,
+    STEPS,
     TOLERANCE,
+    Alias,
+    Arithmetic,
+    Block,
+    DelayLine,
     HandGru,
     HandLstm,
     Outputs,
@@ -215,6 +221,12 @@ def test_hand_written_lstm_is_recognised() -> None:
 def test_outputs_of_a_dict_keep_their_names() -> None:
     draft = from_module(Outputs(), torch.zeros(1, 1, 3))
     assert list(draft.outputs) == ["action", "extra.value"]
+
+
+@pytest.mark.parametrize("make", [Policy, HandLstm, Alias, Block, DelayLine, Arithmetic])
+def test_engine_agrees_with_the_evaluator(make: Callable[[], nn.Module]) -> None:
+    draft = from_module(make(), torch.zeros(1, {Policy: 6, HandLstm: 5}.get(make, 4)))
+    engine.check(draft, engine.random_inputs(draft, STEPS), rtol=1e-4, atol=1e-5)
 
 
 # -- state in plain attributes -------------------------------------------------------------------------

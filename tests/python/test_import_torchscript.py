@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+import engine  # noqa: E402
 from reference import Evaluator  # noqa: E402
 from torch import nn  # noqa: E402
 from torch_modules import (  # noqa: E402
@@ -205,6 +206,21 @@ def test_unitree_g1() -> None:
         np.testing.assert_allclose(exact.step({"x": x})["output"], y, rtol=0, atol=1e-12)
         np.testing.assert_allclose(exact.state["hidden_state"], h, rtol=0, atol=1e-12)
         np.testing.assert_allclose(single.step({"x": x})["output"], y, rtol=0, atol=2e-6)
+
+
+@needs_models
+@pytest.mark.parametrize(("file", "floor"), [("unitree_g1/motion.pt", 1e-6), ("anydrive/anydrive_v3_lstm.pt", 1.4e-5)])
+def test_engine_stays_within_twice_the_float32_floor(file: str, floor: float) -> None:
+    path = Path(MODELS or "") / file
+    model = engine.model_of(load_torchscript(path))
+    recorded = np.load(path.parent / "ref.npz")
+    xs, ys = recorded["x"], recorded["y_f64"]
+    if xs.ndim == 2:
+        xs, ys = xs[:, None], ys[:, None]
+    for column in range(xs.shape[1]):
+        stream = model.stream()
+        got = np.stack([stream.step(x) for x in xs[:, column]])
+        np.testing.assert_allclose(got, ys[:, column].reshape(got.shape), rtol=0, atol=2 * floor)
 
 
 @needs_models

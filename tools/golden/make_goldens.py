@@ -6,9 +6,9 @@ For each network NAME of networks.py:
 
     NAME.rtrnn       the Graph
     NAME.json        {"steps": T, "inputs": {name: shape}, "outputs": {name: shape}}, in declared order
-    NAME.x.f32       raw little-endian float32 (T, all inputs one after the other)
-    NAME.y.f64.npy   float64 (T, all outputs one after the other), from PyTorch or the tests' evaluator
-    NAME.y.f32       raw little-endian float32 of the same layout: what the scalar ISA computes, to the bit
+    NAME.x.f32       raw little-endian float32: each input's whole sequence (T, size), one input after the other
+    NAME.y.f64.npy   the outputs in the same layout, float64, from PyTorch or the tests' evaluator
+    NAME.y.f32       the outputs in the same layout, raw little-endian float32: what the scalar ISA computes, to the bit
 
 The last file changes only when the engine's arithmetic changes, which is then a decision and not an accident.
 """
@@ -25,7 +25,7 @@ import numpy as np
 import rtrnn
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "python"))
+sys.path[:0] = [str(ROOT / "tools" / "golden"), str(ROOT / "tests" / "python")]
 
 from engine import Values, steps  # noqa: E402
 from networks import Golden, networks  # noqa: E402
@@ -36,8 +36,8 @@ TOLERANCE = 1e-11
 
 
 def joined(sequence: list[Values]) -> np.ndarray:
-    """(T, all values one after the other)."""
-    return np.stack([np.concatenate([value.ravel() for value in values.values()]) for values in sequence])
+    """Each value's whole sequence, one value after the other."""
+    return np.concatenate([np.ravel([values[name] for values in sequence]) for name in sequence[0]])
 
 
 def reference(golden: Golden, sequence: list[Values]) -> np.ndarray:
@@ -46,7 +46,8 @@ def reference(golden: Golden, sequence: list[Values]) -> np.ndarray:
     evaluated = joined([evaluator.step(inputs) for inputs in sequence])
     if golden.run is None:
         return evaluated
-    y = golden.run(joined(sequence).astype(np.float64))
+    (x,) = sequence[0]
+    y = golden.run(np.stack([inputs[x] for inputs in sequence]).astype(np.float64)).ravel()
     difference = np.abs(y - evaluated).max()
     if not difference < TOLERANCE:
         raise SystemExit(f"{golden.name}: PyTorch and the evaluator differ by {difference:.1e}, expected < {TOLERANCE}")
@@ -65,7 +66,7 @@ def write(golden: Golden, out: Path) -> None:
     model.save(out / f"{golden.name}.rtrnn")
     outputs = {name: list(draft.shapes[value]) for name, value in draft.outputs.items()}
     description = {"steps": golden.steps, "inputs": {k: list(v) for k, v in shapes}, "outputs": outputs}
-    (out / f"{golden.name}.json").write_text(json.dumps(description, indent=1) + "\n")
+    (out / f"{golden.name}.json").write_text(json.dumps(description) + "\n")
     joined(sequence).astype("<f4").tofile(out / f"{golden.name}.x.f32")
     want = reference(golden, sequence)
     np.save(out / f"{golden.name}.y.f64.npy", want)

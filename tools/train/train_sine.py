@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from saving import save
 from torch import nn
 
 from rtrnn.demo import sine
@@ -113,8 +114,22 @@ def train(model: Predictor, cell: str, steps: int, batch: int, seed: int) -> flo
         errors.append(wrong[-free:].mean().item() ** 0.5)
         if (index + 1) % 250 == 0:
             spent = time.monotonic() - began
-            print(f"{cell} update {index + 1}  free {free}  error {np.mean(errors[-100:]):.4f}  {spent:.0f} s", flush=True)
+            print(
+                f"{cell} update {index + 1}  free {free}  error {np.mean(errors[-100:]):.4f}  {spent:.0f} s", flush=True
+            )
     return float(np.mean(errors[-100:]))
+
+
+def save_predictor(model: Predictor, cell: str, path: Path, seed: int) -> None:
+    size = model.rnn.hidden_size
+    metadata = {
+        "task": f"predict the next sample of a sine of {sine.PERIODS[0]:g} to {sine.PERIODS[1]:g} samples a period",
+        "trained_by": "tools/train/train_sine.py",
+        "seed": str(seed),
+        "hidden_size": str(size),
+        "warm_up_steps": str(sine.WARM_UP_STEPS),
+    }
+    save(model, (torch.zeros(1, 1), *zero_state(cell, size)), path, metadata)
 
 
 def main() -> None:
@@ -131,8 +146,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model = predictor(args.cell, args.hidden_size)
     error = train(model, args.cell, args.steps, args.batch, args.seed)
-    torch.save(model.state_dict(), args.output.with_suffix(".pt"))
     print(f"final error {error:.4f}")
+    save_predictor(model, args.cell, args.output, args.seed)
 
 
 if __name__ == "__main__":

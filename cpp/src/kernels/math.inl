@@ -10,21 +10,22 @@
 // With t = tanh(x/2) = n/d, tanh(x) = 2 n d / (d^2 + n^2). t is a rational function of u = x^2; the
 // doubling costs no second division and takes away most of the rounding errors of n and d for large x,
 // where the derivative of tanh by t vanishes. To keep the errors small for small x too, d is carried as
-// d - 1, so that numerator and denominator are each a small correction to x and to 1.
+// d - 1 and 2 n as x plus a rest, so that the numerator is a correction to x and the denominator one to 1.
 // Coefficients: minimax by weighted rational fit, then adjusted in the last bits to the smallest error
-// of this very order of operations.
+// of this very order of operations. The limit is a float whose result is 1.
 template <class V>
 [[gnu::always_inline]] inline V tanh(V x) {
-    const V limit = V::splat(9.5f);
+    const V limit = V::splat(8.31144714f);
     x = min(limit, max(negate(limit), x));
     const V u = x * x;
     const V u2 = u * u;
+    const V cube = x * u;
     const V half_x = x * V::splat(0.5f);
-    const V p = fma(V::splat(0.00011426225f), u, V::splat(0.029773375f));
-    const V twice_n = fma(p, x * u, x);
+    const V p = fma(V::splat(0.000115042210f), u, V::splat(0.0298097469f));
+    const V twice_n = fma(p, cube, x);
     const V n = fma(p, half_x * u, half_x);
-    const V d_less_1 = fma(fma(V::splat(1.22879658e-06f), u, V::splat(0.00120653387f)), u2, V::splat(0.113106713f) * u);
-    const V numerator = fma(twice_n, d_less_1, twice_n);
+    const V d_less_1 = fma(fma(V::splat(1.24576172e-06f), u, V::splat(0.00121033494f)), u2, V::splat(0.113142997f) * u);
+    const V numerator = x + fma(twice_n, d_less_1, p * cube);
     const V denominator = fma(d_less_1, d_less_1 + V::splat(2.0f), fma(n, n, V::splat(1.0f)));
     return numerator / denominator;
 }

@@ -58,6 +58,7 @@ def load_onnx(
     # Each round fixes one axis for good, so there are never more rounds than axes.
     for _ in range(1 + sum(len(s) for s in shapes.values())):
         options.sequence_lens.clear()
+        options.truths.clear()
         reading = GraphImport(model, shapes, constants, options)
         try:
             draft = reading.run()

@@ -1,8 +1,7 @@
-"""Arithmetic, activation functions, comparisons and conversions of type."""
+"""Arithmetic and activation functions."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import reduce
 
@@ -50,21 +49,6 @@ _BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div"}
 
 _VARIADIC = {"Min": "min", "Max": "max", "Sum": "add"}
 
-# Only on constants: their results steer shapes and branches.
-_FOLDED: dict[str, Callable[..., np.ndarray]] = {
-    "Equal": np.equal,
-    "Less": np.less,
-    "Greater": np.greater,
-    "LessOrEqual": np.less_equal,
-    "GreaterOrEqual": np.greater_equal,
-    "And": np.logical_and,
-    "Or": np.logical_or,
-    "Xor": np.logical_xor,
-    "Not": np.logical_not,
-    "Mod": np.mod,
-    "NonZero": lambda x: np.stack(np.nonzero(x)).astype(np.int64),
-}
-
 
 def _unary(call: Call) -> Sym:
     name, fold = _UNARY[call.op_type]
@@ -94,17 +78,11 @@ def _variadic(call: Call) -> Sym:
     return reduce(lambda a, b: call.b.binary(_VARIADIC[call.op_type], a, b), call.all())
 
 
-def _folded(call: Call) -> Sym:
-    operands = [call.const(i, "operand") for i in range(len(call.inputs))]
-    return call.b.const(_FOLDED[call.op_type](*operands))
-
-
 for _names, _lowering in (
     (_UNARY, _unary),
     (_PARAMETRIC, _parametric),
     (_BINARY, _binary),
     (_VARIADIC, _variadic),
-    (_FOLDED, _folded),
 ):
     OPS.update(dict.fromkeys(_names, _lowering))
 
@@ -166,41 +144,3 @@ def gelu(call: Call) -> Sym:
     if approximate not in ("none", "tanh"):
         raise UnsupportedError(f"approximate={approximate!r}; expected 'none' or 'tanh'")
     return call.b.unary("gelu" if approximate == "none" else "gelu_tanh", call.x())
-
-
-@op("Where")
-def where(call: Call) -> Sym:
-    condition = call.const(0, "condition")
-    a, b = call.x(1), call.x(2)
-    if a.const is not None and b.const is not None:
-        return call.b.const(np.where(condition, a.const, b.const))
-    shape = np.broadcast_shapes(condition.shape, a.shape, b.shape)
-    if condition.all() or not condition.any():
-        return call.b.expand(a if condition.all() else b, shape)
-    # Taking elements keeps what is chosen exact, and keeps out a NaN of what is not, as arithmetic would not.
-    both = call.b.concat([call.b.reshape(call.b.expand(x, shape), (math.prod(shape),)) for x in (a, b)], 0)
-    index = np.arange(math.prod(shape)) + np.where(np.broadcast_to(condition, shape), 0, math.prod(shape)).ravel()
-    return call.b.reshape(call.b.gather(both, 0, index), shape)
-
-
-@op("Cast", "CastLike")
-def cast(call: Call) -> Sym:
-    from onnx import TensorProto, helper
-
-    x = call.x()
-    if call.op_type == "CastLike":
-        like = call.x(1)
-        dtype = like.const.dtype if like.const is not None else np.dtype(np.float32)
-    else:
-        to = int(call.attr("to", TensorProto.FLOAT))
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(to))
-    if dtype.kind in "OSUc":
-        raise UnsupportedError(f"a cast to {dtype.name}; expected a type of real numbers")
-    if dtype.kind not in "biu" and dtype.itemsize < 4:
-        # Halves and the formats below are widened: the Graph's values are f32.
-        dtype = np.dtype(np.float32)
-    if x.const is not None:
-        return call.b.const(x.const.astype(dtype))
-    if dtype.kind in "biu" and x.name not in call.b.draft.inputs:
-        raise UnsupportedError(f"a cast of a computed value to {dtype.name}; expected a float type")
-    return x

@@ -12,7 +12,7 @@ from rtrnn.importers.builder import Builder, Sym
 from rtrnn.importers.draft import Draft, Shape
 
 # Each of these modules registers its operators.
-from rtrnn.importers.onnx import elementwise, linear, recurrent, shape  # noqa: F401
+from rtrnn.importers.onnx import choice, elementwise, linear, recurrent, shape  # noqa: F401
 from rtrnn.importers.onnx.reader import attributes_of, opset_of, shape_of, to_array
 from rtrnn.importers.onnx.registry import OPS, Call, Options
 
@@ -135,7 +135,7 @@ class GraphImport:
             raise _named(error, kind, label) from error
         except Error:
             raise
-        except (ValueError, IndexError, TypeError, OverflowError) as error:
+        except (ValueError, LookupError, TypeError, ArithmeticError, AttributeError) as error:
             shapes = [None if s is None else s.shape for s in call.inputs]
             raise FileFormatError(
                 f"{kind} node {label!r} does not fit its operands of shapes {shapes}: {error}"

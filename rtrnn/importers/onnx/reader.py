@@ -41,6 +41,7 @@ def read_model(source: Any) -> ModelProto:
         model = _parse(onnx, path.read_bytes(), label)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise FileFormatError(f"{label}: not an ONNX model: it holds no graph")
+    _check_names(model.graph, label)
     _load_external(onnx, model, folder, label)
     if model.functions:
         from onnx import inliner
@@ -60,6 +61,16 @@ def _parse(onnx: ModuleType, data: bytes, label: str) -> ModelProto:
     except (DecodeError, RuntimeError, ValueError) as error:
         raise FileFormatError(f"{label}: not an ONNX model, or a truncated one: {error}") from error
     return model
+
+
+def _check_names(graph: GraphProto, label: str) -> None:
+    # The protobuf package hands out a text that is not UTF-8 as bytes instead of refusing it.
+    names = [v.name for values in (graph.input, graph.output, graph.initializer) for v in values]
+    for node in graph.node:
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute)]
+    for name in names:
+        if not isinstance(name, str):
+            raise FileFormatError(f"{label}: the name {name!r} is not UTF-8")
 
 
 def _load_external(onnx: ModuleType, model: ModelProto, folder: Path | None, label: str) -> None:
@@ -109,10 +120,12 @@ def to_array(tensor: TensorProto) -> np.ndarray:
         raise FileFormatError(f"tensor {tensor.name!r} of shape {list(tensor.dims)} cannot be read: {error}") from error
     if array.dtype.kind in "biu" or array.dtype in (np.float32, np.float64):
         return np.asarray(array)
+    if array.dtype.kind in "cOSU":
+        raise UnsupportedError(f"tensor {tensor.name!r} has the type {array.dtype}; expected real numbers")
     try:
         return np.asarray(array, np.float32)
     except (TypeError, ValueError) as error:
-        raise UnsupportedError(f"tensor {tensor.name!r} has the type {array.dtype}; expected numbers") from error
+        raise UnsupportedError(f"tensor {tensor.name!r} has the type {array.dtype}; expected real numbers") from error
 
 
 def attributes_of(node: NodeProto) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Options:
     rebound: dict[Axis, int] = field(default_factory=dict)
     #: Inputs that give the lengths of sequences; known while nodes are read.
     sequence_lens: set[str] = field(default_factory=set)
+    #: Values that are 0 or 1, and the comparison that made each; known while nodes are read.
+    truths: dict[str, tuple[str, tuple[Sym, ...]]] = field(default_factory=dict)
 
 
 @dataclass

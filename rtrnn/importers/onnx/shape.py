@@ -194,7 +194,10 @@ def if_(call: Call) -> list[Sym]:
     condition = call.x().const
     if condition is None:
         raise UnsupportedError("its condition is computed from the inputs; expected one that the graph's shapes decide")
-    return call.subgraph(call.attr("then_branch" if bool(condition.reshape(())) else "else_branch"))
+    name = "then_branch" if bool(condition.reshape(())) else "else_branch"
+    if name not in call.attributes:
+        raise FileFormatError(f"If node {call.name!r}: {name} is missing")
+    return call.subgraph(call.attributes[name])
 
 
 @op("Loop", "Scan")

@@ -195,7 +195,7 @@ def _finish(reading: Reading, states: Any, initial_states: Any, source: str) -> 
     )
     if list(draft.outputs) == ["output_0"]:
         draft.outputs = {"output": draft.outputs["output_0"]}
-    draft.metadata["import.source"] = source
+    draft.metadata["source.format"] = source
     return draft
 
 

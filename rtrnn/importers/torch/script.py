@@ -84,7 +84,7 @@ def _import(
         named_leaves(names[: len(arguments)], arguments),
         states=states,
         initial_states=initial_states,
-        source="TorchScript",
+        source="torchscript",
     )
     draft.warnings += notes
     return draft

@@ -1,0 +1,58 @@
+"""The machine that figures belong to."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rtrnn.errors import UnsupportedError
+
+__all__ = ["busy_note", "cpu_name", "pinned"]
+
+
+def cpu_name() -> str:
+    """The processor's name, as the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                if key.strip() in ("model name", "Model") and value.strip():
+                    return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def busy_note() -> str:
+    """A sentence when other work competes for the CPUs; empty otherwise."""
+    if not hasattr(os, "getloadavg"):
+        return ""
+    load, count = os.getloadavg()[0], os.cpu_count() or 1
+    # One is this process itself.
+    if load <= count - 0.5 or load <= 1.5:
+        return ""
+    return f"the machine is busy (load {load:.1f} on {count} CPUs): medians and ratios still tell, high percentiles do not"
+
+
+@contextmanager
+def pinned(cpu: int | None) -> Iterator[int | None]:
+    """Keeps this thread on one CPU, by default the last of those it may use; gives its number, None where that is impossible.
+
+    Raises :class:`UnsupportedError` for a `cpu` that this process may not use.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        if cpu is not None:
+            raise UnsupportedError("this system cannot pin a process to a CPU; expected no --cpu")
+        yield None
+        return
+    before = os.sched_getaffinity(0)
+    chosen = max(before) if cpu is None else cpu
+    if chosen not in before:
+        raise UnsupportedError(f"CPU {chosen} cannot be used; expected one of {sorted(before)}")
+    os.sched_setaffinity(0, {chosen})
+    try:
+        yield chosen
+    finally:
+        os.sched_setaffinity(0, before)
