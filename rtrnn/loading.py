@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["detect_format", "from_torch", "load"]
 
-StateMap = Mapping[str, str]
+StateMap = Mapping[str, str | None]
 InitialStates = Mapping[str, npt.ArrayLike]
 
 _KNOWN = "a .rtrnn file, an ONNX model, or a TorchScript archive"

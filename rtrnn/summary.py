@@ -6,7 +6,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from rtrnn.cli.output import Table, format_bytes, format_count, plain
-from rtrnn.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from rtrnn._core import Graph, Node
@@ -26,11 +25,7 @@ def describe(model: Model) -> dict[str, Any]:
     """
     graph = model.graph
     layers = [_layer(graph, node) for node in graph.nodes]
-    try:
-        plan = model.plan()
-    except UnsupportedError:
-        plan = None
-    streamable = bool(graph.is_causal)
+    plan = model.plan() if graph.is_causal else None
     return {
         "inputs": {name: list(shape) for name, shape in model.inputs.items()},
         "outputs": {name: list(shape) for name, shape in model.outputs.items()},
@@ -42,10 +37,10 @@ def describe(model: Model) -> dict[str, Any]:
         "parameters": model.parameters,
         "weight_bytes": 4 * model.parameters,
         "flops_per_step": sum(layer["flops"] for layer in layers),
-        "streamable": streamable,
-        "isa": plan.isa if plan and streamable else None,
-        "plan_bytes": plan.constant_bytes if plan and streamable else None,
-        "stream_bytes": plan.stream_bytes if plan and streamable else None,
+        "streamable": plan is not None,
+        "isa": plan.isa if plan else None,
+        "plan_bytes": plan.constant_bytes if plan else None,
+        "stream_bytes": plan.stream_bytes if plan else None,
         "metadata": dict(model.metadata),
         "warnings": list(model.warnings),
         "fingerprint": str(graph.fingerprint),

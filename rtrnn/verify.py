@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_TOLERANCE", "Comparison", "Report", "compare", "random_inputs", "verify"]
 
-#: Largest error relative to the spread. Ten to a hundred times what rounding gives, a hundredth of what a mistake gives.
+#: Largest error relative to the spread: well above what rounding gives, well below what a mistake gives.
 DEFAULT_TOLERANCE = 1e-4
 _SMALLEST_SPREAD = 0.01
 
@@ -80,8 +80,8 @@ def verify(
 ) -> Report:
     """Runs the ONNX or TorchScript file at `path` in its own runtime beside rtrnn and compares every step.
 
-    `model` is what to compare, by default the file itself as rtrnn loads it. `inputs` (T, *shape) by name take the place of
-    `steps` random ones (normal, deviation 1). `progress` is called with the number of steps done.
+    `model` is what to compare, by default the file itself as rtrnn loads it. `inputs` (T, *shape) by name take the
+    place of `steps` random ones (normal, deviation 1). `progress` is called with the number of steps done.
 
     Raises :class:`rtrnn.UnsupportedError` when the file cannot be run step by step, :class:`rtrnn.MissingExtraError`
     without its runtime, and what :func:`rtrnn.load` raises.
@@ -179,9 +179,7 @@ class _Collected:
         spread, whole = _spread(expected)
         relative = error / spread
         step, element = divmod(int(np.argmax(relative)), prod(relative.shape[1:]))
-        return Comparison(
-            kind, name, float(error.max()), float(relative.max()), self.at[step], element, float(whole)
-        )
+        return Comparison(kind, name, float(error.max()), float(relative.max()), self.at[step], element, float(whole))
 
 
 def _spread(values: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:

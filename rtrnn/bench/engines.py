@@ -23,9 +23,7 @@ def inputs_for(model: Model, seed: int = 0) -> list[Any]:
     """Random inputs as ``step`` takes them: an array, or a tuple of arrays where there are several inputs."""
     rng = np.random.default_rng(seed)
     shapes = list(model.inputs.values())
-    rows = [
-        tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes) for _ in range(_DISTINCT_INPUTS)
-    ]
+    rows = [tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes) for _ in range(_DISTINCT_INPUTS)]
     return [row[0] if len(row) == 1 else row for row in rows]
 
 
@@ -52,7 +50,7 @@ class Step(_Own):
 
     def singles(self, count: int) -> list[int]:
         step, clock, taken = self.stream.step, perf_counter_ns, [0] * count
-        for i, x in zip(range(count), cycle(self.inputs)):  # noqa: B905: cycle never ends
+        for i, x in zip(range(count), cycle(self.inputs)):
             begin = clock()
             step(x)
             taken[i] = clock() - begin
@@ -74,7 +72,7 @@ class StepOut(_Own):
 
     def singles(self, count: int) -> list[int]:
         step, y, clock, taken = self.stream.step, self.out, perf_counter_ns, [0] * count
-        for i, x in zip(range(count), cycle(self.inputs)):  # noqa: B905
+        for i, x in zip(range(count), cycle(self.inputs)):
             begin = clock()
             step(x, out=y)
             taken[i] = clock() - begin
@@ -115,7 +113,7 @@ class Prepared(_Own):
 
     def singles(self, count: int) -> list[int]:
         step, prepare, clock, taken = self.stream.step, self.stream.prepare, perf_counter_ns, [0] * count
-        for i, x in zip(range(count), cycle(self.inputs)):  # noqa: B905
+        for i, x in zip(range(count), cycle(self.inputs)):
             prepare()
             begin = clock()
             step(x)

@@ -33,12 +33,12 @@ def busy_note() -> str:
     # One is this process itself.
     if load <= count - 0.5 or load <= 1.5:
         return ""
-    return f"the machine is busy (load {load:.1f} on {count} CPUs): medians and ratios still tell, high percentiles do not"
+    return f"the machine is busy (load {load:.1f} on {count} CPUs): the high percentiles are those of other processes"
 
 
 @contextmanager
 def pinned(cpu: int | None) -> Iterator[int | None]:
-    """Keeps this thread on one CPU, by default the last of those it may use; gives its number, None where that is impossible.
+    """Keeps this thread on one CPU, by default the last it may use; gives its number, None where that is impossible.
 
     Raises :class:`UnsupportedError` for a `cpu` that this process may not use.
     """

@@ -46,7 +46,7 @@ class Figures:
     """What was measured for one engine, in nanoseconds per call."""
 
     name: str
-    #: Median over the blocks of the mean of a block's calls; from single calls, less the timer's cost, where there are no blocks.
+    #: Median over the blocks of the mean of a block's calls; without blocks p50_ns less the timer's cost.
     median_ns: float
     from_blocks: bool
     #: Of single calls, the timer's cost included.
@@ -88,11 +88,11 @@ def measure(
     rounds: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Report:
-    """Times the engines in turns for about `seconds`, or for `rounds` rounds. The first engine is the reference of the ratios.
+    """Times the engines in turns for about `seconds`, or for `rounds` rounds; ratios are to the first engine.
 
-    In each round every engine has one block and one run of single calls of about the same length; the order
-    rotates from round to round. The garbage collector is off meanwhile. Blocks during which another process took the CPU are
-    left out of the medians, for all engines alike; single calls are all counted.
+    In each round every engine has one block and one run of single calls of about the same length; the order rotates
+    from round to round. The garbage collector is off meanwhile. Blocks during which another process took the CPU
+    are left out of the medians, for all engines alike; single calls are all counted.
     """
     counts = [_calls_per_block(engine) for engine in engines]
     clean: list[list[float]] = [[] for _ in engines]
@@ -139,9 +139,7 @@ def _preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
 
 
-def _one_turn(
-    engine: Engine, count: int, clean: list[float], interrupted: list[float], singles: list[int]
-) -> None:
+def _one_turn(engine: Engine, count: int, clean: list[float], interrupted: list[float], singles: list[int]) -> None:
     if engine.blocks:
         engine.block(min(_REFILL_CALLS, count))
         before = _preemptions()

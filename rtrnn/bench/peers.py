@@ -1,7 +1,7 @@
 """The runtimes that files were made for, called the way a careful user would: one thread, nothing looked up twice.
 
-Each peer carries the state from call to call where the file hands it out. Where the file does not, the work of a call is
-the same and the state starts over; `note` says so.
+Each peer carries the state from call to call where the file hands it out. Where the file does not, the work of a call
+is the same and the state starts over.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ __all__ = ["OnnxBound", "OnnxRun", "TorchCall", "peers_of"]
 
 
 def peers_of(runtime: Runtime, model: Model) -> list[Any]:
-    """The peers for the file that `runtime` has open. Raises :class:`UnsupportedError` for a file with many steps per call."""
+    """The peers for the file that `runtime` has open.
+
+    Raises :class:`UnsupportedError` for a file whose fixed shapes are those of more than one timestep.
+    """
     for name, shape in runtime.interface.shapes.items():
         declared = runtime.declared(name)
         if any(want is not None and want != have for want, have in zip(declared, shape, strict=True)):
@@ -67,7 +70,9 @@ class OnnxRun:
         self.state_names = tuple(runtime.carried)
         cast = {name: runtime.dtype(name) for name in runtime.interface.shapes}
         self.inputs = [{n: v.astype(cast[n]) for n, v in row.items()} for row in _foreign_inputs(runtime, model)]
-        self.lengths = {runtime.interface.sequence_lens: np.ones(1, np.int32)} if runtime.interface.sequence_lens else {}
+        self.lengths = (
+            {runtime.interface.sequence_lens: np.ones(1, np.int32)} if runtime.interface.sequence_lens else {}
+        )
         initial = runtime._feeds({}, 1)
         self.states = [initial[name].astype(cast[name]) for name in self.state_names]
 
@@ -77,7 +82,7 @@ class OnnxRun:
         for x in islice(cycle(self.inputs), count):
             feed.update(x)
             results = run(fetched, feed)
-            for name, value in zip(names, results[first:]):  # noqa: B905: strict= costs time
+            for name, value in zip(names, results[first:], strict=True):
                 feed[name] = value
         self.states = [feed[name] for name in names]
 
@@ -85,21 +90,22 @@ class OnnxRun:
         run, fetched, names, first = self.session.run, self.fetched, self.state_names, self.first_state
         feed = {**self.lengths, **dict(zip(names, self.states, strict=True))}
         clock, taken = perf_counter_ns, [0] * count
-        for i, x in zip(range(count), cycle(self.inputs)):  # noqa: B905
+        for i, x in zip(range(count), cycle(self.inputs)):
             feed.update(x)
             begin = clock()
             results = run(fetched, feed)
             taken[i] = clock() - begin
-            for name, value in zip(names, results[first:]):  # noqa: B905
+            for name, value in zip(names, results[first:], strict=True):
                 feed[name] = value
         self.states = [feed[name] for name in names]
         return taken
 
 
 class OnnxBound:
-    """``run_with_iobinding`` on buffers that are bound once: two bindings hand the state back and forth, so nothing is copied.
+    """``run_with_iobinding`` on buffers that are bound once.
 
-    The input is taken as already written into its buffer, which favours this call over ``step(x)``.
+    Two bindings hand the state back and forth, so that nothing is copied. The input is taken as already written into
+    its buffer, which favours this call over ``step(x)``.
     """
 
     blocks = True
@@ -113,9 +119,7 @@ class OnnxBound:
         if runtime.interface.sequence_lens:
             data[runtime.interface.sequence_lens] = np.ones(1, np.int32)
         initial = runtime._feeds({}, 1)
-        states = [
-            {name: np.array(initial[name], runtime.dtype(name)) for name in runtime.carried} for _ in range(2)
-        ]
+        states = [{name: np.array(initial[name], runtime.dtype(name)) for name in runtime.carried} for _ in range(2)]
         self._kept = [data, states]
         # Every output has a buffer of its own; one trial call tells its shape.
         trial = runtime.call(runtime._feeds(row, 1))
@@ -139,7 +143,7 @@ class OnnxBound:
 
     def singles(self, count: int) -> list[int]:
         run, clock, taken = self.session.run_with_iobinding, perf_counter_ns, [0] * count
-        for i, binding in zip(range(count), cycle(self.bindings)):  # noqa: B905
+        for i, binding in zip(range(count), cycle(self.bindings)):
             begin = clock()
             run(binding)
             taken[i] = clock() - begin
@@ -195,7 +199,7 @@ class TorchCall:
         module, results, state = self.module, self.results, self.state
         clock, taken = perf_counter_ns, [0] * count
         with self._mode():
-            for i, x in zip(range(count), cycle(self.inputs)):  # noqa: B905
+            for i, x in zip(range(count), cycle(self.inputs)):
                 begin = clock()
                 result = module(*x, *state)
                 taken[i] = clock() - begin

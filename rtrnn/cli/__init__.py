@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from rtrnn.errors import Error
 
@@ -117,7 +118,6 @@ def _describe(error: OSError) -> str:
 
 def _silence_stdout() -> None:
     """Python flushes stdout once more at exit; nobody reads it any longer."""
-    try:
+    # ValueError and some OSErrors: stdout is no file of the operating system.
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass  # stdout is no file of the operating system

@@ -86,7 +86,9 @@ def _show(path: str, result: Result) -> None:
     if not all(f.from_blocks for f in report.engines):
         print(f"*: only the step is timed, not prepare(); the median is p50 less the timer's {report.timer_ns:.0f} ns")
     rate = f"{result.gigabytes_per_second:.1f} GB/s"
-    print(f"weights read per step: {format_bytes(result.weight_bytes)}, {rate} at the median of {report.engines[0].name}")
+    print(
+        f"weights read per step: {format_bytes(result.weight_bytes)}, {rate} at the median of {report.engines[0].name}"
+    )
     name = report.engines[0].name
     print(f"single calls of {name}: {_histogram(report.samples_ns[name])}")
     for note in result.notes:

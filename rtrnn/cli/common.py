@@ -54,7 +54,7 @@ def load_model(path: str, args: argparse.Namespace) -> Model:
     """The file as a Model, read with the options of :func:`add_loading_arguments`."""
     import rtrnn
 
-    states = None
+    states: Any = None
     if args.states:
         states = {name: output or None for name, output in named_pairs(args.states, "--states", "IN=OUT").items()}
     example = _example(args.example) if args.example else None
@@ -62,7 +62,10 @@ def load_model(path: str, args: argparse.Namespace) -> Model:
         raise UserError(f"{path}: a directory; expected a file")
     with status(f"reading {path}"):
         try:
-            return rtrnn.load(path, states=states, example=example, gru_reset=args.gru_reset)
+            model = rtrnn.load(path, states=states, example=example, gru_reset=args.gru_reset)
+            if model.graph.is_causal:
+                model.plan(isa=getattr(args, "isa", None))  # kept by the model; here its errors have a user
+            return model
         except ValueError as error:
             if isinstance(error, Error):
                 raise

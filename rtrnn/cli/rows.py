@@ -21,7 +21,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 def parse_rows(lines: Iterable[str], width: int, source: str) -> Iterator[Array]:
     """The rows of comma-separated lines, as they come; a first line that is not numbers is a header."""
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_text(lines, source), 1):
         text = line.strip()
         if not text:
             continue
@@ -36,6 +36,13 @@ def parse_rows(lines: Iterable[str], width: int, source: str) -> Iterator[Array]
         if len(row) != width:
             raise UserError(f"{source}, line {number}: expected {width} numbers, found {len(row)}")
         yield row
+
+
+def _text(lines: Iterable[str], source: str) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError:
+        raise UserError(f"{source}: expected text with comma-separated numbers, found binary data") from None
 
 
 def _is_number(cell: str) -> bool:
@@ -99,11 +106,8 @@ def read_array(path: str, name: str, shape: tuple[int, ...]) -> Array:
         except (ValueError, EOFError) as error:
             raise UserError(f"{path}: not a .npy file that can be read: {error}") from error
         return _shaped(array, name, shape, path)
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return _stacked(list(parse_rows(file, prod(shape), path)), shape)
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: expected text with comma-separated numbers, found binary data") from None
+    with open(path, encoding="utf-8-sig") as file:
+        return _stacked(list(parse_rows(file, prod(shape), path)), shape)
 
 
 def _read_npz(path: str) -> dict[str, Any]:
@@ -131,9 +135,7 @@ def _shaped(array: Any, name: str, shape: tuple[int, ...], source: str) -> Array
 
 def column_names(shapes: Shapes) -> list[str]:
     """``action[0]``, ``action[1]``, ...; the bare name for an output of one element."""
-    return [
-        name if prod(shape) == 1 else f"{name}[{i}]" for name, shape in shapes.items() for i in range(prod(shape))
-    ]
+    return [name if prod(shape) == 1 else f"{name}[{i}]" for name, shape in shapes.items() for i in range(prod(shape))]
 
 
 def format_row(values: Iterable[Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtrnn.cli.common import UserError, add_loading_arguments, load_model
 from rtrnn.cli.output import Progress
+from rtrnn.errors import NonFiniteError
 
 if TYPE_CHECKING:
     from rtrnn._stream import Stream
@@ -91,9 +92,12 @@ def _pipe(stream: Stream, model: Model, header: bool) -> None:
     # readline, not iteration: the latter may wait for more than one line.
     lines = iter(sys.stdin.readline, "")
     buffers = stream.output if len(model.outputs) > 1 else {"": stream.output}
-    for row in parse_rows(lines, prod(shape), "standard input"):
+    for count, row in enumerate(parse_rows(lines, prod(shape), "standard input"), 1):
         stream.input.flat[:] = row
-        stream.step()
+        try:
+            stream.step()
+        except NonFiniteError as error:
+            raise UserError(f"standard input, row {count}: {error}") from error
         print(format_row(buffers.values()), flush=True)
 
 

@@ -95,4 +95,6 @@ def _show(path: str, report: Report) -> None:
     show(Table(title, header, rows, left=2))
     verdict = "passed" if report.passed else "FAILED"
     relation = "within" if report.passed else "above"
-    print(f"{verdict}: the largest error is {report.largest_relative:.2e} of the spread, {relation} {report.tolerance:g}")
+    print(
+        f"{verdict}: the largest error is {report.largest_relative:.2e} of the spread, {relation} {report.tolerance:g}"
+    )

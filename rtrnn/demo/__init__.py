@@ -6,7 +6,6 @@ The networks in `models/` are trained by the scripts in the repository's `tools/
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -18,9 +17,10 @@ from typing import Any
 import numpy as np
 
 import rtrnn
+from rtrnn.cli.common import number_above_zero, whole_number_above_zero
+from rtrnn.cli.output import Table, print_json, show
 from rtrnn.demo import cartpole, figure, sine
-from rtrnn.demo.realtime import Timing, balance, balance_in_real_time
-from rtrnn.demo.report import format_ns, print_table
+from rtrnn.demo.realtime import Timing, balance, balance_in_real_time, format_ns
 
 __all__ = ["CELLS", "add_arguments", "load", "run"]
 
@@ -33,22 +33,13 @@ def load(name: str) -> rtrnn.Model:
         return rtrnn.load(path)
 
 
-def _positive(kind: type) -> Any:
-    def parse(text: str) -> Any:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
-        return value
-
-    parse.__name__ = "number"
-    return parse
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rtrnn demo`."""
     parser.add_argument("--output", type=Path, default=Path("rtrnn_demo.png"), metavar="PNG", help="the figure")
-    parser.add_argument("--seconds", type=_positive(float), default=10.0, help="length of the run, default 10")
-    parser.add_argument("--rate", type=_positive(int), default=1000, help="control steps per second, default 1000")
+    parser.add_argument("--seconds", type=number_above_zero, default=10.0, help="length of the run, default 10")
+    parser.add_argument(
+        "--rate", type=whole_number_above_zero, default=1000, help="control steps per second, default 1000"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of tilt, pushes and sensor noise, default 0")
     parser.add_argument("--no-plot", action="store_true", help="draw no figure (needs no matplotlib)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
@@ -112,11 +103,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"note: the policy was trained at {trained} Hz, not {args.rate} Hz", file=sys.stderr)
     given = cartpole.conditions(args.seed, args.seconds, args.rate)
     wiped = balance(policy, given, wiped=True)
-    print(f"cart-pole in real time at {args.rate} Hz, {args.seconds:g} s:", end="", file=sys.stderr, flush=True)
+    print(f"cart-pole in real time at {args.rate} Hz for {args.seconds:g} s", file=sys.stderr)
     remembered, timing = balance_in_real_time(policy, given)
     passed = wiped.fell and not remembered.fell
     if args.json:
-        print(json.dumps(_as_dict(sines, remembered, wiped, timing, passed), indent=2))
+        print_json(_as_dict(sines, remembered, wiped, timing, passed))
     else:
         _print_balance(remembered, wiped, timing)
 
@@ -124,18 +115,22 @@ def run(args: argparse.Namespace) -> int:
         waves = {result.cell: result.continuation for result in sines}
         figure.draw(args.output, waves, given, remembered, wiped, timing)
         print(f"figure: {args.output}", file=sys.stderr)
+    if remembered.fell:
+        print("failed: the pole fell although the policy kept its state", file=sys.stderr)
+    if not wiped.fell:
+        message = f"failed: without its state the policy kept the pole up for {args.seconds:g} s"
+        print(f"{message}; a longer --seconds may tell", file=sys.stderr)
     return 0 if passed else 1
 
 
 def _print_sines(results: list[SineResult]) -> None:
-    print_table(
-        f"Sine prediction: {sine.WARM_UP_STEPS} samples given, {sine.FREE_STEPS} on its own output",
-        ("network", "hidden", "parameters", "RMS error", "ns per step"),
-        [
-            (r.cell, str(r.hidden_size), str(r.parameters), f"{r.continuation.rms_error:.4f}", f"{r.ns_per_step:.0f}")
-            for r in results
-        ],
-    )
+    title = f"Sine prediction: {sine.WARM_UP_STEPS} samples given, {sine.FREE_STEPS} on its own output"
+    header = ("network", "hidden", "parameters", "RMS error", "ns per step")
+    rows = [
+        (r.cell, str(r.hidden_size), str(r.parameters), f"{r.continuation.rms_error:.4f}", f"{r.ns_per_step:.0f}")
+        for r in results
+    ]
+    show(Table(title, header, rows))
 
 
 def _verdict(trace: cartpole.Trace) -> str:
@@ -145,15 +140,15 @@ def _verdict(trace: cartpole.Trace) -> str:
 def _print_balance(remembered: cartpole.Trace, wiped: cartpole.Trace, timing: Timing) -> None:
     rows = [
         (name, _verdict(trace), *(f"{value:.2f}" for value in _largest(trace).values()))
-        for name, trace in (("with its state", remembered), ("state wiped", wiped))
+        for name, trace in (("with its state", remembered), ("state wiped every step", wiped))
     ]
     title = "Cart-pole from positions alone, one GRU policy"
-    print_table(title, ("policy", "pole", "angle (rad)", "position (m)"), rows)
+    header = ("policy", "pole", "largest angle (rad)", "largest position (m)")
     percentiles = timing.percentiles()
-    print_table(
-        "Step latency, called from Python",
-        ("steps", *percentiles, "missed deadlines"),
-        [(str(len(timing.latency_ns)), *map(format_ns, percentiles.values()), str(timing.missed_deadlines))],
+    latencies = [str(len(timing.latency_ns)), *map(format_ns, percentiles.values()), str(timing.missed_deadlines)]
+    show(
+        Table(title, header, rows),
+        Table("Step latency, called from Python", ("steps", *percentiles, "missed deadlines"), [latencies]),
     )
 
 

@@ -11,8 +11,9 @@ cart, and P = F + d - b x' + m l theta'^2 sin(theta):
 
 in SI units: m, s, kg, N, rad. One fourth-order Runge-Kutta step per control period, u and d held constant.
 Only the two positions are measured, each with Gaussian noise: no velocity is ever observed. A controller without
-memory cannot know the velocities, so it cannot damp; through the drive's delay whatever it does to the positions
-feeds the oscillation instead.
+memory cannot damp: upright, with u any constant multiple of the two positions, the coefficient of s^3 in the
+characteristic polynomial does not depend on the multiples and is negative, since the drive's lag outweighs the
+friction. Every such loop is unstable.
 """
 
 from __future__ import annotations

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rtrnn.demo import cartpole, sine
-from rtrnn.demo.realtime import Timing
-from rtrnn.demo.report import format_ns
+from rtrnn.demo.realtime import Timing, format_ns
 from rtrnn.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ TRUTH, GUIDE, MUTED, INK = "#9aa3ad", "#c9ced4", "#6b737c", "#22272e"
 PREDICTED = {"RNN": "#b5651d", "GRU": "#1f6fb4", "LSTM": "#6a4c93"}
 MEMORY, WIPED, LATENCY = "#1f6fb4", "#c23b3b", "#2d8577"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 10.5,
     "axes.titlesize": 12,
     "axes.titleweight": "bold",
@@ -148,9 +147,9 @@ def _draw_balance(
 def _draw_latency(axes: Axes, timing: Timing, rate: int) -> None:
     latency = np.maximum(timing.latency_ns, 1)
     low, high = latency.min() * 0.8, max(latency.max() * 1.3, 10 * latency.min())
-    axes.hist(latency, bins=np.geomspace(low, high, 60).tolist(), color=LATENCY, alpha=0.85)
+    counts, *_ = axes.hist(latency, bins=np.geomspace(low, high, 60).tolist(), color=LATENCY, alpha=0.85)
     axes.set(xscale="log", yscale="log", xlim=(low, high))
-    axes.set_ylim(0.7, 40 * max(patch.get_height() for patch in axes.patches))  # type: ignore[attr-defined]
+    axes.set_ylim(0.7, 40 * np.max(counts))
     leading = (1, 3) if high < 300 * low else (1,)
     ticks = [first * 10**decade for decade in range(1, 10) for first in leading]
     ticks = [tick for tick in ticks if low <= tick <= high]

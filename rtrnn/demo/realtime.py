@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rtrnn.cli.output import Progress
 from rtrnn.demo import cartpole
 
 if TYPE_CHECKING:
     import rtrnn
 
-__all__ = ["Controller", "Timing", "balance", "balance_in_real_time"]
+__all__ = ["Controller", "Timing", "balance", "balance_in_real_time", "format_ns"]
 
 #: A sleeping thread wakes late by up to this on an idle machine: the rest of the wait is spent polling the clock.
 SPIN_NS = 200_000
@@ -50,6 +50,15 @@ class Controller:
         return self._scale * self._action.item()
 
 
+def format_ns(nanoseconds: float) -> str:
+    """A duration in the unit that keeps it short."""
+    for limit, unit in ((1e3, "ns"), (1e6, "us"), (1e9, "ms")):
+        if nanoseconds < limit:
+            value = nanoseconds / (limit / 1e3)
+            return f"{value:.0f} {unit}" if unit == "ns" or value >= 100 else f"{value:.1f} {unit}"
+    return f"{nanoseconds / 1e9:.1f} s"
+
+
 @dataclass(frozen=True)
 class Timing:
     """Latencies of the steps of a run, observation to action, and the control periods that ended late."""
@@ -67,13 +76,11 @@ def balance(model: rtrnn.Model, given: cartpole.Conditions, wiped: bool = False)
     return cartpole.simulate(Controller(model, len(given.push), wiped), given)
 
 
-def balance_in_real_time(
-    model: rtrnn.Model, given: cartpole.Conditions, progress: bool = True
-) -> tuple[cartpole.Trace, Timing]:
+def balance_in_real_time(model: rtrnn.Model, given: cartpole.Conditions) -> tuple[cartpole.Trace, Timing]:
     """A run against the clock: step `k` begins at its own deadline, `k / rate` seconds after the start.
 
-    The rest of each period is idle time, in which the stream prepares the next step. The garbage collector is
-    off meanwhile. With `progress` each second is counted on the standard error stream.
+    The rest of each period is idle time, in which the stream prepares the next step. A period that ends after its
+    deadline is counted and the next one begins at once. The garbage collector is off meanwhile.
     """
     controller = Controller(model, len(given.push))
     prepare = controller.stream.prepare
@@ -83,9 +90,7 @@ def balance_in_real_time(
 
     def wait(index: int) -> None:
         nonlocal missed
-        prepare()
-        if progress and (index + 1) % given.rate == 0:
-            print(f" {(index + 1) // given.rate}", end="", file=sys.stderr, flush=True)
+        progress.update(index)
         deadline = start + (index + 1) * period_ns
         left = deadline - clock()
         if left < 0:
@@ -93,6 +98,8 @@ def balance_in_real_time(
             return
         if left > SPIN_NS:
             time.sleep((left - SPIN_NS) * 1e-9)
+        # After the sleep, not before it: what it reads is then still in the cache when the step comes.
+        prepare()
         while clock() < deadline:
             pass
 
@@ -100,12 +107,11 @@ def balance_in_real_time(
     gc.collect()
     gc.disable()
     try:
-        prepare()
-        start = clock()
-        trace = cartpole.simulate(controller, given, wait)
+        with Progress("cart-pole", len(given.push)) as progress:
+            prepare()
+            start = clock()
+            trace = cartpole.simulate(controller, given, wait)
     finally:
         if collecting:
             gc.enable()
-        if progress:
-            print(file=sys.stderr)
     return trace, Timing(controller.latency_ns[: controller.steps], missed)

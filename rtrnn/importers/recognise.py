@@ -52,6 +52,7 @@ def _first_cell(draft: Draft, done: set[str]) -> str | None:
             for cell in match(algebra, node):
                 count = replace(algebra, cell)
                 if count:
+                    done.update(cell.results)
                     return f"{cell.kind} from {count} nodes: {' '.join(cell.results)}"
         done.add(result)
     return None

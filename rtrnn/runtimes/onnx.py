@@ -60,14 +60,18 @@ class OnnxRuntime(Runtime):
         missing = [name for name in known if name and name not in self._inputs]
         if unknown or missing:
             raise UnsupportedError(
-                f"{path}: its inputs are {list(self._inputs)}; the network knows nothing of {unknown} and has {missing} besides"
+                f"{path}: its inputs are {list(self._inputs)}; the network lacks {unknown} and has also {missing}"
             )
         self.reset()
 
     def declared(self, name: str) -> list[int | None]:
         shape = self._inputs[name].shape
         rank = len(self.interface.shapes[name])
-        return [size if isinstance(size, int) and size > 0 else None for size in shape] if len(shape) == rank else [None] * rank
+        return (
+            [size if isinstance(size, int) and size > 0 else None for size in shape]
+            if len(shape) == rank
+            else [None] * rank
+        )
 
     def call(self, feeds: Arrays) -> Arrays:
         cast = {name: value.astype(self.dtype(name), copy=False) for name, value in feeds.items()}

@@ -6,6 +6,8 @@ import argparse
 import json
 import struct
 import sys
+import time
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,11 +16,11 @@ import pytest
 
 import rtrnn
 from rtrnn import demo
-from rtrnn.demo import cartpole, figure, realtime, report, sine
+from rtrnn.demo import cartpole, figure, realtime, sine
 from rtrnn.errors import MissingExtraError
 
 MODELS = ("sine_rnn", "sine_gru", "sine_lstm", "cartpole_gru")
-SINE_BOUNDS = {"rnn": 0.2, "gru": 0.1, "lstm": 0.1}
+SINE_BOUNDS = {"rnn": 0.07, "gru": 0.03, "lstm": 0.025}
 SEEDS = range(12)
 
 
@@ -26,19 +28,29 @@ def model_bytes(name: str) -> bytes:
     return (files("rtrnn.demo") / "models" / f"{name}.rtrnn").read_bytes()
 
 
-def without(name: str, kind: str, folder: Path) -> rtrnn.Model:
-    """A bundled model whose tensors with `kind` in their names are set to zero in the file."""
+def edited(name: str, kind: str, change: Callable[[np.ndarray], np.ndarray], folder: Path) -> rtrnn.Model:
+    """A bundled model with `change` applied, in the file, to every tensor that has `kind` in its name."""
     content = bytearray(model_bytes(name))
     (length,) = struct.unpack_from("<Q", content)
     header = json.loads(content[8 : 8 + length])
-    dropped = [key for key in header if kind in key and key != "__metadata__"]
-    assert dropped, f"no tensor named like {kind!r} among {sorted(header)}"
-    for key in dropped:
+    found = [key for key in header if kind in key and key != "__metadata__"]
+    assert found, f"no tensor named like {kind!r} among {sorted(header)}"
+    for key in found:
         begin, end = (8 + length + offset for offset in header[key]["data_offsets"])
-        content[begin:end] = bytes(end - begin)
+        values = np.frombuffer(content[begin:end], np.float32).reshape(header[key]["shape"])
+        content[begin:end] = np.ascontiguousarray(change(values), np.float32).tobytes()
     path = folder / f"{name}.rtrnn"
     path.write_bytes(content)
     return rtrnn.load(path)
+
+
+def dropped(values: np.ndarray) -> np.ndarray:
+    return np.zeros_like(values)
+
+
+def reset_and_update_swapped(values: np.ndarray) -> np.ndarray:
+    reset, update, new = np.split(values, 3)
+    return np.concatenate([update, reset, new])
 
 
 def sine_error(model: rtrnn.Model) -> float:
@@ -61,7 +73,7 @@ def test_bundled_model(name: str) -> None:
     assert len(model_bytes(name)) < 200_000
     metadata = demo.load(name).metadata
     assert metadata["trained_by"].startswith("tools/train/train_")
-    assert {"task", "seed", "hidden_size", "parameters"} <= set(metadata)
+    assert {"task", "seed", "hidden_size"} <= set(metadata)
 
 
 def test_policy_metadata_names_units() -> None:
@@ -80,7 +92,7 @@ def test_sine_goes_on_alone(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", demo.CELLS)
 def test_sine_bound_notices_a_dropped_bias(cell: str, tmp_path: Path) -> None:
-    assert sine_error(without(f"sine_{cell}", "bias", tmp_path)) > SINE_BOUNDS[cell]
+    assert sine_error(edited(f"sine_{cell}", "bias", dropped, tmp_path)) > SINE_BOUNDS[cell]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -91,10 +103,27 @@ def test_pole_stays_up_with_memory_and_falls_without(seed: int) -> None:
     assert realtime.balance(policy, given, wiped=True).fell
 
 
-@pytest.mark.parametrize("kind", ["bias", "weight_hh"])
-def test_pole_falls_when_weights_are_dropped(kind: str, tmp_path: Path) -> None:
-    broken = without("cartpole_gru", kind, tmp_path)
+@pytest.mark.parametrize(("kind", "change"), [("bias", dropped), ("rnn.", reset_and_update_swapped)])
+def test_pole_falls_when_the_policy_is_damaged(
+    kind: str, change: Callable[[np.ndarray], np.ndarray], tmp_path: Path
+) -> None:
+    broken = edited("cartpole_gru", kind, change, tmp_path)
     assert realtime.balance(broken, cartpole.conditions(0, 10.0)).fell
+
+
+def test_no_feedback_of_positions_alone_is_stable() -> None:
+    size = 1e-5
+
+    def slope(index: int) -> np.ndarray:
+        step = size * np.eye(6)[index]
+        ahead = cartpole.advance(tuple(step[:5]), step[5], 0.0, 1e-3)
+        behind = cartpole.advance(tuple(-step[:5]), -step[5], 0.0, 1e-3)
+        return (np.array(ahead) - np.array(behind)) / (2 * size)
+
+    jacobian = np.stack([slope(index) for index in range(6)], axis=1)
+    for position_gain, angle_gain in np.random.default_rng(0).uniform((-20, -20), (20, 200), (500, 2)):
+        loop = jacobian[:, :5] + jacobian[:, 5:] * np.array([position_gain, 0, angle_gain, 0, 0])
+        assert np.abs(np.linalg.eigvals(loop)).max() > 1
 
 
 def test_physics_keeps_energy_without_friction(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,10 +139,11 @@ def test_physics_keeps_energy_without_friction(monkeypatch: pytest.MonkeyPatch) 
         return kinetic + m * cartpole.GRAVITY * length * np.cos(angle)
 
     state = (0.0, 0.3, 0.4, -0.5, 0.0)
-    before = energy(state)
+    before, widest = energy(state), 0.0
     for _ in range(3000):
         state = cartpole.advance(state, 0.0, 0.0, 1e-3)
-    assert abs(state[2]) > 1.0
+        widest = max(widest, abs(state[2]))
+    assert widest > 3.0
     assert energy(state) == pytest.approx(before, abs=1e-8)
 
 
@@ -128,11 +158,9 @@ def test_conditions_repeat_and_differ() -> None:
 
 
 def test_real_time_run_keeps_its_rate() -> None:
-    import time
-
     given = cartpole.conditions(1, 0.5)
     begin = time.perf_counter()
-    trace, timing = realtime.balance_in_real_time(demo.load("cartpole_gru"), given, progress=False)
+    trace, timing = realtime.balance_in_real_time(demo.load("cartpole_gru"), given)
     assert time.perf_counter() - begin >= 0.5
     assert len(timing.latency_ns) == 500
     assert (timing.latency_ns > 0).all()
@@ -162,22 +190,9 @@ def test_run_writes_the_figure_and_reports(tmp_path: Path, capsys: pytest.Captur
 
 def test_run_fails_when_the_pole_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = demo.load
-    broken = without("cartpole_gru", "weight_hh", tmp_path)
+    broken = edited("cartpole_gru", "bias", dropped, tmp_path)
     monkeypatch.setattr(demo, "load", lambda name: broken if name == "cartpole_gru" else good(name))
     assert demo.run(parsed("--no-plot", "--seconds", "10")) == 1
-
-
-def test_tables_without_rich(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sys.modules, "rich.console", None)
-    report.print_table("Title", ("name", "value"), [("a", "1"), ("longer", "200")])
-    assert capsys.readouterr().out.splitlines() == [
-        "Title",
-        "name    value",
-        "------  -----",
-        "a           1",
-        "longer    200",
-        "",
-    ]
 
 
 def test_missing_matplotlib_is_said_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,5 +213,5 @@ def test_bad_options_are_refused(option: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_format_ns() -> None:
-    texts = [report.format_ns(value) for value in (85, 1250, 250_000, 3.21e6, 2e9)]
+    texts = [realtime.format_ns(value) for value in (85, 1250, 250_000, 3.21e6, 2e9)]
     assert texts == ["85 ns", "1.2 us", "250 us", "3.2 ms", "2.0 s"]

@@ -55,6 +55,9 @@ class Net(Builder):
     def tanh(self, x: Sym) -> Sym:
         return self.unary("tanh", x)
 
+    def twice(self, x: Sym) -> Sym:
+        return self.mul(x, self.const(np.float32(2)))
+
     def one_minus(self, x: Sym) -> Sym:
         return self.sub(self.const(np.float32(1)), x)
 
@@ -449,6 +452,9 @@ def test_layer_norm_inside_stays() -> None:
         lambda b, z, n, h: b.add(b.mul(b.one_minus(z), h), b.mul(z, h)),
         lambda b, z, n, h: b.add(b.mul(b.sub(b.const(np.float32(2)), z), n), b.mul(z, h)),
         lambda b, z, n, h: b.sub(b.mul(b.one_minus(z), n), b.mul(z, h)),
+        lambda b, z, n, h: b.add(b.sub(n, b.mul(z, b.twice(n))), b.mul(z, h)),
+        lambda b, z, n, h: b.add(b.sub(n, b.mul(z, n)), b.mul(z, b.twice(h))),
+        lambda b, z, n, h: b.add(b.sub(b.twice(n), b.mul(z, n)), b.mul(z, h)),
     ],
 )
 def test_other_blends_stay(wrong: Blend) -> None:
@@ -481,18 +487,99 @@ def test_flipped_gate_that_is_not_a_sigmoid_stays() -> None:
     composed(build)
 
 
+@pytest.mark.parametrize("extra", ["h outside the product", "x inside the product"])
+def test_candidate_of_another_form_stays(extra: str) -> None:
+    def build(b: Net, x: Sym, h: Sym) -> tuple[Sym, dict[str, Sym]]:
+        r, z = (b.sigmoid(b.add(b.product(x, HIDDEN), b.product(h, HIDDEN))) for _ in range(2))
+        outside, inside = b.product(x, HIDDEN), b.product(h, HIDDEN)
+        if extra == "h outside the product":
+            outside = b.add(outside, b.product(h, HIDDEN))
+        else:
+            inside = b.add(inside, b.product(x, HIDDEN))
+        return BLENDS["(1-z)n + zh"](b, z, b.tanh(b.add(outside, b.mul(r, inside))), h), {}
+
+    composed(build)
+
+
+@pytest.mark.parametrize("wrong", ["forget activation", "c' sign", "h' scale"])
+def test_other_lstms_stay(wrong: str) -> None:
+    b = Net()
+    x, h, c = b.vector("x", INPUT), b.carried("h"), b.carried("c")
+    gates = lstm_gates_two(b, x, h, "ifgo")
+    i, o = b.sigmoid(gates["i"]), b.sigmoid(gates["o"])
+    f = b.unary("hard_sigmoid" if wrong == "forget activation" else "sigmoid", gates["f"])
+    joining = b.sub if wrong == "c' sign" else b.add
+    c_next = joining(b.mul(f, c), b.mul(i, b.tanh(gates["g"])))
+    h_next = b.mul(o, b.tanh(c_next))
+    if wrong == "h' scale":
+        h_next = b.mul(o, b.twice(b.tanh(c_next)))
+    b.set_next(h, h_next)
+    b.set_next(c, c_next)
+    fused, lines = recognised(b.finish(y=h_next))
+    assert lines == []
+    assert "lstm" not in ops(fused)
+
+
+@pytest.mark.parametrize("first", ["x", "h"])
+def test_state_is_told_from_an_input_of_its_size(first: str) -> None:
+    """W x + U h is symmetric; only a state's product can be computed ahead of the input."""
+    b = Net()
+    x, h, c = b.vector("x", HIDDEN), b.carried("h"), b.carried("c")
+    parts = [x, h] if first == "x" else [h, x]
+    h_next, c_next = lstm_step(b, lstm_gates_joint(b, parts, HIDDEN, "ifgo"), c)
+    b.set_next(h, h_next)
+    b.set_next(c, c_next)
+    fused, _ = recognised(b.finish(y=h_next))
+    assert fused.nodes[0].inputs[:3] == ["x", "h", "c"]
+
+
+def test_cell_over_rows() -> None:
+    """Values of shape (1, size), as an importer that kept the batch axis would leave them."""
+    rng = np.random.default_rng(0)
+    draft = Draft()
+    size = 3 * HIDDEN
+    x, h = draft.add_input("x", (1, INPUT)), draft.add_state("h", (1, HIDDEN), rng.normal(size=HIDDEN))
+
+    def node(op: str, *inputs: str, **attributes: Any) -> str:
+        shape = (1, size) if op == "linear" else (1, HIDDEN)
+        return draft.add_node(op, list(inputs), [shape], attributes)[0]
+
+    parts = []
+    for source in (x, h):
+        weight = draft.add_tensor(rng.integers(-8, 9, (size, draft.shapes[source][1])) / 16, "weight")
+        total = node("linear", source, weight)
+        ends = range(0, size, HIDDEN)
+        parts.append([node("slice", total, axis=1, start=k, stop=k + HIDDEN, step=1) for k in ends])
+    (i_r, i_z, i_n), (h_r, h_z, h_n) = parts
+    r, z = node("sigmoid", node("add", i_r, h_r)), node("sigmoid", node("add", i_z, h_z))
+    n = node("tanh", node("add", i_n, node("mul", r, h_n)))
+    following = node("add", n, node("mul", z, node("sub", h, n)))
+    draft.states["h"].next = draft.outputs["y"] = following
+    fused, lines = recognised(draft)
+    assert len(lines) == 1
+    assert set(ops(fused)) == {"gru", "reshape"}
+
+
 def test_input_that_depends_on_the_cell_itself_stays() -> None:
     """The output gate reads a product with c': fusing would make the node its own input."""
     b = Net()
     x, h, c = b.vector("x", INPUT), b.carried("h"), b.carried("c")
     gates = lstm_gates_two(b, x, h, "ifgo")
     c_next = b.add(b.mul(b.sigmoid(gates["f"]), c), b.mul(b.sigmoid(gates["i"]), b.tanh(gates["g"])))
-    o = b.sigmoid(b.add(gates["o"], b.product(c_next, HIDDEN)))
+    o = b.sigmoid(b.add(gates["o"], b.product(b.unary("softsign", c_next), HIDDEN)))
     h_next = b.mul(o, b.tanh(c_next))
     b.set_next(h, h_next)
     b.set_next(c, c_next)
     _, lines = recognised(b.finish(y=h_next))
     assert lines == []
+
+
+def test_networks_without_cells_are_cleaned_up_too() -> None:
+    b = Net()
+    draft = b.finish(y=b.add(b.product(b.vector("x", INPUT), HIDDEN), b.const(b.weights(HIDDEN))))
+    fused, lines = recognised(draft)
+    assert lines == []
+    assert ops(fused) == ["linear"]
 
 
 # -- cleanup -------------------------------------------------------------------------------------------

@@ -93,13 +93,36 @@ def test_layers_stacked_in_one_state() -> None:
     assert net.draft.states["h_in"].shape == (2, H)
 
 
-def test_of_two_equal_outputs_the_final_state_is_taken() -> None:
+@pytest.mark.parametrize("names", [("output", "hn"), ("a", "b")])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_of_two_equal_outputs_the_final_state_is_taken(names: tuple[str, str], reverse: bool) -> None:
     net = Net()
     x, h = net.input("x", 1, 1, H), net.input("h0", 1, 1, H)
     (h1,) = net.cell("rnn", x, h)
-    net.output("output", h1)
-    net.output("hn", net.b.last(h1))
-    assert net.pair() == {"h0": "hn"}
+    outputs = {names[0]: h1, names[1]: net.b.last(h1)}
+    for name in reversed(outputs) if reverse else outputs:
+        net.output(name, outputs[name])
+    assert net.pair() == {"h0": names[1]}
+
+
+def test_of_two_equal_outputs_the_later_is_taken() -> None:
+    net = Net()
+    x, h = net.input("x", 1, 1, H), net.input("s", 1, 1, H)
+    (h1,) = net.cell("rnn", x, h)
+    net.output("a", h1)
+    net.output("b", h1)
+    assert net.pair() == {"s": "b"}
+
+
+def test_the_output_of_all_the_state_wins_over_one_of_a_part() -> None:
+    net = Net()
+    x, s = net.input("x", 1, N), net.input("s", 2, H)
+    h, c = net.cell("lstm", x, net.b.slice(s, 0, 0, 1), net.b.slice(s, 0, 1, 2))
+    h, c = (net.b.reshape(v, (1, H)) for v in (h, c))
+    net.output("y", net.linear(h, 2))
+    net.output("t", net.b.concat([h, c], 0))
+    net.output("twice_h", net.b.concat([h, h], 0))
+    assert net.pair() == {"s": "t"}
 
 
 def test_initial_states() -> None:

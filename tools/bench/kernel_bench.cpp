@@ -1,6 +1,6 @@
 // Time of one step of a gru and an lstm, per ISA and tile width: what tile_width is chosen by.
 //
-//   kernel_bench [--all-widths] [--activations]
+//   kernel_bench [--all-widths] [--activations] [--linear]
 //
 // Each step depends on the one before, as in a stream: h_out is the next step's h. Medians over 31 rounds of
 // at least 200 us, the ISAs and widths interleaved, so that a drift of the clock meets all alike.
@@ -103,6 +103,30 @@ void bench_cell(Cell cell, int input_size, int hidden_size, bool all_widths) {
     }
 }
 
+// The layers of a small head: throughput of one linear layer called again and again.
+void bench_linear(int cols, int rows) {
+    const std::size_t padded = static_cast<std::size_t>((rows + 31) / 32 * 32);
+    const Buffer weights(padded * static_cast<std::size_t>(cols)), bias(padded), arena(static_cast<std::size_t>(cols) + padded + 16);
+    for (const std::string& name : rtrnn::available_isas()) {
+        if (name == "scalar") continue;
+        const KernelTable* table = rtrnn::find_kernels(name);
+        for (int width : {8, 16, 32}) {
+            const rtrnn::LinearArgs a{{nullptr, 0}, {nullptr, (cols + 15) / 16 * 16}, weights.data, bias.data, rows, cols, width, 1,
+                                      {UnaryKind::elu, 1, 0}};
+            const int repeats = 1 + 2000000 / (rows * cols + 500);
+            double best = 1e30;
+            for (int round = 0; round < 15; ++round) {
+                const double begin = now_ns();
+                for (int i = 0; i < repeats; ++i) table->linear(&a, arena.data);
+                best = std::min(best, (now_ns() - begin) / repeats);
+            }
+            const bool chosen = width == table->tile_width(Cell::linear, rows, cols);
+            std::printf("linear %3d to %-3d elu %-7s width %2d%c %8.1f ns %8.1f GB/s\n", cols, rows, name.c_str(), width,
+                        chosen ? '*' : ' ', best, 4.0 * rows * cols / best);
+        }
+    }
+}
+
 // A chain of one function on 16 values: latency plus the cost of the call; and over 1024, per value.
 void bench_unary() {
     const Buffer arena(2048);
@@ -134,12 +158,17 @@ void bench_unary() {
 }  // namespace
 
 int main(int argc, char** argv) {
-    bool all_widths = false, activations = false;
+    bool all_widths = false, activations = false, linear = false;
     for (int i = 1; i < argc; ++i) {
         all_widths = all_widths || std::strcmp(argv[i], "--all-widths") == 0;
         activations = activations || std::strcmp(argv[i], "--activations") == 0;
+        linear = linear || std::strcmp(argv[i], "--linear") == 0;
     }
     if (activations) bench_unary();
+    if (linear) {
+        const int layers[][2] = {{64, 12}, {48, 20}, {64, 32}, {32, 64}, {64, 64}, {128, 128}, {64, 256}, {256, 128}};
+        for (const auto& layer : layers) bench_linear(layer[0], layer[1]);
+    }
     for (Cell cell : {Cell::gru, Cell::lstm}) {
         for (int size : {8, 16, 32, 64, 128, 256}) bench_cell(cell, size <= 64 ? size : 64, size, all_widths);
     }

@@ -131,7 +131,7 @@ void cell_tiles(const CellArgs& a, float* arena) {
         if constexpr (form == Form::finish) {
             h_sums = load_sums<gates, V>(prepared + gates * row);
         } else {
-            h_sums = row_sums<gates, partials, V>(weight_hh, a.bias_hh + gates * row, h, a.recurrent_size);
+            h_sums = kept_row_sums<gates, partials, V>(weight_hh, a.bias_hh + gates * row, h, a.recurrent_size);
             weight_hh += gates * V::lanes * a.recurrent_size;
         }
         if constexpr (form == Form::prepare) {
@@ -164,7 +164,7 @@ void gru_before_tiles(const CellArgs& a, float* arena) {
         if constexpr (form == Form::finish) {
             h_sums = load_sums<2, V>(prepared + 2 * row);
         } else {
-            h_sums = row_sums<2, 2, V>(weight_hh, a.bias_hh + 3 * row, h, a.recurrent_size);
+            h_sums = kept_row_sums<2, 2, V>(weight_hh, a.bias_hh + 3 * row, h, a.recurrent_size);
             weight_hh += 2 * V::lanes * a.recurrent_size;
         }
         if constexpr (form == Form::prepare) {

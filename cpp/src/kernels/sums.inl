@@ -19,44 +19,71 @@ template <class V, int partials>
     if constexpr (partials == 4) return (p[0] + p[1]) + (p[2] + p[3]);
 }
 
+// One column's share in the sums of every gate; `weights` and `x` are at the first of `partials`
+// columns, of which this is number p.
+template <int gates, int partials, class V, class P>
+[[gnu::always_inline]] inline void add_column(V (&sum)[gates][partials], const float* weights, const float* x, P p) {
+    const V xs = V::splat(x[p.value]);
+    Repeat<gates>::call([&](auto g) {
+        const V w = V::load(weights + (p.value * gates + g.value) * V::lanes);
+        sum[g.value][p.value] = fma(w, xs, sum[g.value][p.value]);
+    });
+}
+
+// The value of one block of `cols` columns; bias is null for all but the first.
+template <int gates, int partials, class V>
+[[gnu::always_inline]] inline Sums<V, gates> block_sums(const float* weights, const float* bias, const float* x, int cols) {
+    V sum[gates][partials];
+    Repeat<gates>::call([&](auto g) {
+        Repeat<partials>::call([&](auto p) { sum[g.value][p.value] = V::splat(0.0f); });
+        if (bias != nullptr) sum[g.value][0] = V::load(bias + g.value * V::lanes);
+    });
+    for (; cols >= partials; cols -= partials) {
+        Repeat<partials>::call([&](auto p) { add_column(sum, weights, x, p); });
+        weights += partials * gates * V::lanes;
+        x += partials;
+    }
+    Repeat<partials - 1>::call([&](auto p) {
+        if (p.value < cols) add_column(sum, weights, x, p);
+    });
+    Sums<V, gates> value;
+    Repeat<gates>::call([&](auto g) { value.gate[g.value] = add_partials(sum[g.value]); });
+    return value;
+}
+
 // weights: this tile's [col][gate][lane]; bias: [gate][lane].
 template <int gates, int partials, class V>
 [[gnu::always_inline]] inline Sums<V, gates> row_sums(const float* weights, const float* bias, const float* x, int cols) {
-    constexpr int block_length = chain_length * partials;
-    constexpr int column_floats = gates * V::lanes;
-    Sums<V, gates> total;
-    Repeat<gates>::call([&](auto g) { total.gate[g.value] = V::splat(0.0f); });
-    for (int begin = 0;;) {
-        V sum[gates][partials];
-        Repeat<gates>::call([&](auto g) {
-            Repeat<partials>::call([&](auto p) { sum[g.value][p.value] = V::splat(0.0f); });
-            if (begin == 0) sum[g.value][0] = V::load(bias + g.value * V::lanes);
-        });
-        const int end = cols - begin < block_length ? cols : begin + block_length;
-        int col = begin;
-        for (; col + partials <= end; col += partials) {
-            Repeat<partials>::call([&](auto p) {
-                const V xs = V::splat(x[col + p.value]);
-                Repeat<gates>::call([&](auto g) {
-                    const V w = V::load(weights + p.value * column_floats + g.value * V::lanes);
-                    sum[g.value][p.value] = fma(w, xs, sum[g.value][p.value]);
-                });
-            });
-            weights += partials * column_floats;
-        }
-        Repeat<partials - 1>::call([&](auto p) {
-            if (col + p.value >= end) return;
-            const V xs = V::splat(x[col + p.value]);
-            Repeat<gates>::call([&](auto g) {
-                const V w = V::load(weights + p.value * column_floats + g.value * V::lanes);
-                sum[g.value][p.value] = fma(w, xs, sum[g.value][p.value]);
-            });
-        });
-        Repeat<gates>::call([&](auto g) {
-            const V value = add_partials(sum[g.value]);
-            total.gate[g.value] = begin == 0 ? value : total.gate[g.value] + value;
-        });
-        if (end >= cols) return total;
-        begin = end;
+    constexpr int block = chain_length * partials;
+    Sums<V, gates> total = block_sums<gates, partials, V>(weights, bias, x, cols < block ? cols : block);
+    while (cols > block) {
+        cols -= block;
+        weights += block * gates * V::lanes;
+        x += block;
+        const Sums<V, gates> value = block_sums<gates, partials, V>(weights, nullptr, x, cols < block ? cols : block);
+        Repeat<gates>::call([&](auto g) { total.gate[g.value] = total.gate[g.value] + value.gate[g.value]; });
+    }
+    return total;
+}
+
+// row_sums out of line. When the sums of two matrices do not fit the registers together, the first ones are
+// better kept in memory as a whole than spilt one by one inside the second one's loop.
+template <int gates, int partials, class V>
+[[gnu::noinline]] void row_sums_to(Sums<V, gates>& total, const float* weights, const float* bias, const float* x, int cols) {
+    total = row_sums<gates, partials, V>(weights, bias, x, cols);
+}
+
+template <int gates, int partials, class V>
+constexpr bool two_sums_fit = gates * (partials + 1) * V::lanes <= register_lanes;
+
+// The sums that are kept while another matrix's are formed.
+template <int gates, int partials, class V>
+[[gnu::always_inline]] inline Sums<V, gates> kept_row_sums(const float* weights, const float* bias, const float* x, int cols) {
+    if constexpr (two_sums_fit<gates, partials, V>) {
+        return row_sums<gates, partials, V>(weights, bias, x, cols);
+    } else {
+        Sums<V, gates> total;
+        row_sums_to<gates, partials, V>(total, weights, bias, x, cols);
+        return total;
     }
 }

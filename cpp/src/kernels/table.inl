@@ -1,5 +1,5 @@
 // The kernels of one ISA and their table. Included once by each ISA unit, inside its anonymous namespace,
-// after vector.inl, the names Native, Width8, Width16, Width32, isa_name, and tile_width.
+// after vector.inl, the names Native, Width8, Width16, Width32, isa_name, register_lanes, and tile_width.
 
 [[gnu::always_inline]] inline const float* resolve(const Ref& ref, const float* arena) {
     return ref.base != nullptr ? ref.base : arena + ref.offset;

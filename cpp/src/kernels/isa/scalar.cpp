@@ -170,6 +170,7 @@ using Width8 = Lanes<8>;
 using Width16 = Lanes<16>;
 using Width32 = Lanes<32>;
 
+constexpr int register_lanes = 1 << 20;   // all floats the vector registers hold; here there is nothing to fit into
 constexpr const char* isa_name = "scalar";
 
 // There is nothing to gain from wide tiles.
@@ -178,7 +179,6 @@ inline std::int32_t tile_width(Cell, std::int32_t, std::int32_t) noexcept {
 }
 
 #include "../table.inl"
-
 
 }  // namespace
 

@@ -1,0 +1,26 @@
+"""Shared fixtures. RTRNN_ISA forces an instruction set for the whole run; RTRNN_MODELS points at the recorded reference networks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import rtrnn
+
+
+def pytest_report_header() -> list[str]:
+    return [
+        f"rtrnn {rtrnn.__version__}, ISA {os.environ.get('RTRNN_ISA') or rtrnn.isa_available()[0]} of {rtrnn.isa_available()}",
+        f"reference networks: {os.environ.get('RTRNN_MODELS') or 'none (RTRNN_MODELS is not set)'}",
+    ]
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The folder of recorded reference networks."""
+    path = os.environ.get("RTRNN_MODELS")
+    if not path:
+        pytest.skip("RTRNN_MODELS is not set: the recorded reference networks are not at hand")
+    return Path(path)
