@@ -81,19 +81,23 @@ def load(
     :class:`rtrnn.MissingExtraError` (the format needs a package that is not installed).
     """
     kind = detect_format(path)
-    options = {"states": states, "initial_states": initial_states}
     if kind == "rtrnn":
-        for name, value in {**options, "example": example, "gru_reset": gru_reset}.items():
+        for name, value in (
+            ("states", states),
+            ("initial_states", initial_states),
+            ("example", example),
+            ("gru_reset", gru_reset),
+        ):
             if value is not None:
                 raise ValueError(f"{name}= has no meaning for a .rtrnn file")
         return Model(_core.Graph.load(os.fspath(path)))
     if kind == "onnx":
         from rtrnn.importers.onnx import load_onnx
 
-        return _model(load_onnx(Path(path), gru_reset=gru_reset, **options))
+        return _model(load_onnx(Path(path), gru_reset=gru_reset, states=states, initial_states=initial_states))
     from rtrnn.importers.torch import load_torchscript
 
-    return _model(load_torchscript(Path(path), example=example, **options))
+    return _model(load_torchscript(Path(path), example=example, states=states, initial_states=initial_states))
 
 
 def from_torch(

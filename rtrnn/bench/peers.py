@@ -120,12 +120,11 @@ class OnnxBound:
             data[runtime.interface.sequence_lens] = np.ones(1, np.int32)
         initial = runtime._feeds({}, 1)
         states = [{name: np.array(initial[name], runtime.dtype(name)) for name in runtime.carried} for _ in range(2)]
-        self._kept = [data, states]
+        self._kept = (data, states)
         # Every output has a buffer of its own; one trial call tells its shape.
         trial = runtime.call(runtime._feeds(row, 1))
-        outputs = {n: np.empty_like(v) for n, v in trial.items() if n in model.outputs}
-        self._kept.append(outputs)
-        self.bindings = [self._bind(runtime, data, outputs, states[k], states[1 - k]) for k in range(2)]
+        self.outputs = {n: np.empty_like(v) for n, v in trial.items() if n in model.outputs}
+        self.bindings = [self._bind(runtime, data, self.outputs, states[k], states[1 - k]) for k in range(2)]
 
     def _bind(self, runtime: OnnxRuntime, data: Any, outputs: Any, before: Any, after: Any) -> Any:
         binding = self.session.io_binding()

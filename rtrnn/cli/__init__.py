@@ -46,15 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises SystemExit for ``--help``, ``--version`` (0) and for arguments that cannot be parsed (2).
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    chosen = next((word for word in arguments if not word.startswith("-")), "")
-    parser = _parser(chosen)
-    args = parser.parse_args(arguments)
-    if args.command is None:
-        parser.print_help()
-        return 0
     try:
-        status = int(importlib.import_module(_COMMANDS[args.command][0]).run(args))
+        status = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
@@ -66,6 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Error as error:
         return _fail(str(error))
     return status
+
+
+def _run(arguments: list[str]) -> int:
+    chosen = next((word for word in arguments if not word.startswith("-")), "")
+    parser = _parser(chosen)
+    args = parser.parse_args(arguments)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    return int(importlib.import_module(_COMMANDS[args.command][0]).run(args))
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:

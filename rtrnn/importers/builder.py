@@ -10,6 +10,7 @@ whose operands are all constant are computed here with NumPy, which is the const
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -163,7 +164,9 @@ class Builder:
 
     # -- elementwise -----------------------------------------------------------------------------------
 
-    def unary(self, op: str, x: Sym, fold: Callable[[np.ndarray], np.ndarray] | None = None, **attributes: float) -> Sym:
+    def unary(
+        self, op: str, x: Sym, fold: Callable[[np.ndarray], np.ndarray] | None = None, **attributes: float
+    ) -> Sym:
         """A unary function of cpp/README.md; `fold` computes it when `x` is constant."""
         if x.const is not None and fold is not None:
             return self.const(fold(x.const))
@@ -274,7 +277,7 @@ class Builder:
         if sum(sizes) != x.shape[axis]:
             raise UnsupportedError(f"split sizes {list(sizes)} do not add up to {x.shape[axis]}")
         ends = np.cumsum([0, *sizes])
-        return [self.slice(x, axis, int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [self.slice(x, axis, int(a), int(b)) for a, b in itertools.pairwise(ends)]
 
     def gather(self, x: Sym, axis: int, indices: np.ndarray) -> Sym:
         """Constant `indices` (any shape) along `axis`; a scalar index removes the axis."""
@@ -335,7 +338,9 @@ class Builder:
         lead = tuple(d for d in x.shape[:-1] if d != 1)
         inputs = [self.value(x, (*lead, x.shape[-1])), self.draft.add_tensor(weight, f"{self.hint or 'linear'}.weight")]
         if bias is not None and np.any(bias):
-            inputs.append(self.draft.add_tensor(np.broadcast_to(bias, weight.shape[:1]), f"{self.hint or 'linear'}.bias"))
+            inputs.append(
+                self.draft.add_tensor(np.broadcast_to(bias, weight.shape[:1]), f"{self.hint or 'linear'}.bias")
+            )
         return self.emit("linear", inputs, shape, (*lead, weight.shape[0]), origin=(*x.origin[:-1], None))
 
     def matmul(self, a: Sym, b: Sym) -> Sym:
@@ -365,8 +370,8 @@ class Builder:
         lead = tuple(d for d in x.shape[:axis] if d != 1)
         inputs = [self.value(x, (*lead, n))]
         for role, array in (("weight", weight), ("bias", bias)):
-            absent = array is None
-            inputs.append("" if absent else self.draft.add_tensor(np.reshape(array, (n,)), f"{self.hint or 'norm'}.{role}"))
+            hint = f"{self.hint or 'norm'}.{role}"
+            inputs.append("" if array is None else self.draft.add_tensor(np.asarray(array).reshape(n), hint))
         while inputs[-1] == "":
             inputs.pop()
         return self.emit("layer_norm", inputs, x.shape, (*lead, n), {"eps": float(eps)}, x.origin)
@@ -423,9 +428,8 @@ class Builder:
             "weight_hr": weights.weight_hr,
             "peephole": weights.peephole,
         }
-        if kind != "lstm":
-            if optional.pop("weight_hr") is not None or optional.pop("peephole") is not None:
-                raise UnsupportedError(f"{kind}: a projection or peepholes exist only for lstm")
+        if kind != "lstm" and (optional.pop("weight_hr") is not None or optional.pop("peephole") is not None):
+            raise UnsupportedError(f"{kind}: a projection or peepholes exist only for lstm")
         inputs = [self.value(x, (x.size,))] + [self.value(s, (s.size,)) for s in states]
         hint = self.hint or kind
         inputs.append(self.draft.add_tensor(weights.weight_ih, f"{hint}.weight_ih"))

@@ -8,6 +8,7 @@ states, tensors and node outputs.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,12 @@ class Draft:
         return name
 
     def add_node(
-        self, op: str, inputs: list[str], shapes: list[Shape], attributes: dict[str, Any] | None = None, hint: str = ""
+        self,
+        op: str,
+        inputs: Sequence[str],
+        shapes: Sequence[Shape],
+        attributes: dict[str, Any] | None = None,
+        hint: str = "",
     ) -> list[str]:
         """Appends a node whose outputs have the given shapes; returns the names of its outputs."""
         hint = hint or op
@@ -212,5 +218,7 @@ class Draft:
         graph.validate()
         for value, shape in self.shapes.items():
             if value in self.producers() and tuple(graph.shape(value)) != shape:
-                raise GraphError(f"value {value!r}: the importer expected shape {shape}, the Graph says {graph.shape(value)}")
+                raise GraphError(
+                    f"value {value!r}: the importer expected shape {shape}, the Graph says {graph.shape(value)}"
+                )
         return graph

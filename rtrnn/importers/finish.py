@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from rtrnn.importers.draft import CELL_OPS, VIEW_OPS, Draft, Shape
 from rtrnn.importers.recognise import recognise_cells
@@ -20,7 +21,7 @@ def finish(
     input_shapes: Mapping[str, Shape],
     output_shapes: Mapping[str, Shape] | None = None,
     states: Mapping[str, str | None] | None = None,
-    initial_states: Mapping[str, np.ndarray] | None = None,
+    initial_states: Mapping[str, npt.ArrayLike] | None = None,
     drop_state_outputs: bool = False,
 ) -> None:
     """Pairs states, fuses hand-written cells and removes what nothing uses; changes `draft`, ready to build.

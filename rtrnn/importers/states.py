@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from rtrnn.errors import StateError, UnsupportedError
 from rtrnn.importers.draft import CELL_STATES, VIEW_OPS, Draft, Node, Shape, State
@@ -32,7 +33,7 @@ def pair_states(
     input_shapes: Mapping[str, Shape],
     output_shapes: Mapping[str, Shape] | None = None,
     states: Mapping[str, str | None] | None = None,
-    initial_states: Mapping[str, np.ndarray] | None = None,
+    initial_states: Mapping[str, npt.ArrayLike] | None = None,
 ) -> dict[str, str]:
     """Turns state inputs into states of the Draft; their outputs disappear.
 
@@ -248,7 +249,7 @@ def _carry(draft: Draft, name: str, output: str, foreign: Shape) -> None:
     draft.states[name] = State(shape, np.zeros(shape, np.float32), value, f"input {name!r}, output {output!r}")
 
 
-def _set_initial(state: State, name: str, value: np.ndarray) -> None:
+def _set_initial(state: State, name: str, value: npt.ArrayLike) -> None:
     array = np.asarray(value, np.float32)
     if array.size != np.prod(state.shape):
         raise StateError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,43 @@ def two_input_rtrnn(path: Path) -> Path:
 
 def observations(steps: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(steps, I)).astype(np.float32)
+
+
+def torchscript(path: Path, form: str, directions: int = 1) -> Path:
+    """A GRU and a linear head as TorchScript.
+
+    The state is "passed" in and out, kept in a buffer ("buffer"), or starts from zero in every call ("bare"). The
+    first initial state of "buffer" is not zero.
+    """
+    torch = pytest.importorskip("torch")
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = torch.nn.GRU(I, H, bidirectional=directions == 2)
+            self.head = torch.nn.Linear(directions * H, O)
+
+    class Passed(Network):
+        def forward(self, obs, h):
+            y, h = self.gru(obs, h)
+            return self.head(y), h
+
+    class Buffer(Network):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("hidden_state", torch.full((1, 1, H), 0.25))
+
+        def forward(self, obs):
+            y, self.hidden_state[:] = self.gru(obs, self.hidden_state)
+            return self.head(y)
+
+    class Bare(Network):
+        def forward(self, obs):
+            return self.head(self.gru(obs)[0])
+
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        module = {"passed": Passed, "buffer": Buffer, "bare": Bare}[form]().eval()
+        torch.jit.script(module).save(str(path))
+    return path

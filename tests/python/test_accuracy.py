@@ -13,7 +13,9 @@ torch = pytest.importorskip("torch")
 FLOOR = 2.0**-25
 
 
-def errors(kind: str, inputs: int, hidden: int, layers: int, bidirectional: bool, bias: bool, steps: int, seed: int) -> tuple[float, float]:
+def errors(
+    kind: str, inputs: int, hidden: int, layers: int, bidirectional: bool, bias: bool, steps: int, seed: int
+) -> tuple[float, float]:
     torch.manual_seed(seed)
     make = {
         "gru": lambda: torch.nn.GRU(inputs, hidden, layers, bias=bias, bidirectional=bidirectional),
@@ -67,7 +69,9 @@ def random_configurations(count: int) -> list[tuple[str, int, int, int, bool, bo
     ]
 
 
-@pytest.mark.parametrize("configuration", CONFIGURATIONS + random_configurations(24), ids=lambda c: "-".join(map(str, c)))
+@pytest.mark.parametrize(
+    "configuration", CONFIGURATIONS + random_configurations(24), ids=lambda c: "-".join(map(str, c))
+)
 def test_error_is_at_most_twice_that_of_pytorch(configuration):
     ours, theirs = errors(*configuration, steps=60, seed=1)
     assert ours <= 2 * max(theirs, FLOOR), f"rtrnn {ours:.3g}, PyTorch float32 {theirs:.3g}"

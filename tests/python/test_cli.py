@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_networks import H, I, O, gru_onnx, gru_rtrnn, observations, two_input_rtrnn
+from small_networks import H, I, O, gru_onnx, gru_rtrnn, observations, torchscript, two_input_rtrnn
 
 import rtrnn
 from rtrnn.cli import main, output
@@ -150,16 +150,17 @@ def test_convert(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_convert_states_can_be_forced(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "out.rtrnn"
     assert main(["convert", str(foreign), str(target), "--states", "h_in=h_out", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["states_found"] == {"h_in": "input 'h_in' is carried from output 'h_out'"}
+    assert json.loads(capsys.readouterr().out)["states_found"] == {
+        "h_in": "input 'h_in' is carried from output 'h_out'"
+    }
 
 
 def test_convert_torchscript_by_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch = pytest.importorskip("torch")
-    path = tmp_path / "gru.pt"
-    torch.jit.trace(torch.nn.Linear(4, 2), torch.zeros(1, 4)).save(str(path))
-    assert main(["convert", str(path), str(tmp_path / "out.rtrnn"), "--example", "1,4"]) == 0
+    path = torchscript(tmp_path / "gru.pt", "passed")
+    shapes = ["--example", f"1,1,{I}", "--example", f"1,1,{H}"]
+    assert main(["convert", str(path), str(tmp_path / "out.rtrnn"), *shapes]) == 0
     assert "torchscript" in capsys.readouterr().out
-    assert list(rtrnn.load(tmp_path / "out.rtrnn").inputs.values()) == [(4,)]
+    assert rtrnn.load(tmp_path / "out.rtrnn").inputs == {"obs": (I,)}
 
 
 # -- run -----------------------------------------------------------------------------------------------
@@ -181,7 +182,10 @@ def test_run_files(
     else:
         np.savez(given, obs=xs)
     options = [] if header else ["--no-header"]
-    assert main(["run", str(network), "--input", str(given), "--output", target if target == "-" else str(made), *options]) == 0
+    assert (
+        main(["run", str(network), "--input", str(given), "--output", target if target == "-" else str(made), *options])
+        == 0
+    )
     expected = expected_outputs(network, xs)
     if target == "y.npy":
         found = np.load(made)
@@ -225,7 +229,9 @@ def test_run_each_isa_gives_the_same_file(network: Path, tmp_path: Path) -> None
     written = set()
     for isa in rtrnn.isa_available():
         target = tmp_path / f"{isa}.npy"
-        assert main(["run", str(network), "--input", str(tmp_path / "x.npy"), "--output", str(target), "--isa", isa]) == 0
+        assert (
+            main(["run", str(network), "--input", str(tmp_path / "x.npy"), "--output", str(target), "--isa", isa]) == 0
+        )
         written.add(target.read_bytes())
     assert len(written) == 1
 
@@ -243,7 +249,8 @@ def test_run_in_a_pipe_answers_row_by_row(network: Path) -> None:
     command = [sys.executable, "-P", "-m", "rtrnn", "run", str(network), "--input", "-", "--no-header"]
     found = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin and process.stdout
+        assert process.stdin
+        assert process.stdout
         for row in xs:
             process.stdin.write(",".join(map(repr, row.tolist())) + "\n")
             process.stdin.flush()
@@ -386,7 +393,9 @@ def test_mistakes_outside_of_the_process(tmp_path: Path, network: Path) -> None:
     assert "sse17" in result.stderr
 
 
-@pytest.mark.parametrize(("text", "message"), [("1,2\n", "row|line 1: expected 5"), ("1,inf,3,4,5\n", "row 1: input 'obs'")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("1,2\n", "row|line 1: expected 5"), ("1,inf,3,4,5\n", "row 1: input 'obs'")]
+)
 def test_mistakes_in_a_pipe(network: Path, text: str, message: str) -> None:
     result = rtrnn_command("run", network, "--input", "-", "--no-header", input=text)
     assert (result.returncode, result.stdout) == (1, "")
@@ -437,7 +446,8 @@ def test_broken_pipe(network: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", observations(50_000))
     command = [sys.executable, "-P", "-m", "rtrnn", "run", str(network), "--input", str(tmp_path / "x.npy")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stderr
+        assert process.stdout
+        assert process.stderr
         process.stdout.readline()
         process.stdout.close()
         err = process.stderr.read()
@@ -452,7 +462,8 @@ def test_ctrl_c(network: Path) -> None:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout and process.stderr
+        assert process.stdout
+        assert process.stderr
         process.stdout.readline()  # the header: it waits for input now
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130

@@ -278,7 +278,9 @@ def test_step_allocates_nothing(model, xs):
         after = tracemalloc.take_snapshot()
         tracemalloc.stop()
         keep = tracemalloc.Filter(False, tracemalloc.__file__)
-        return sum(s.size_diff for s in after.filter_traces([keep]).compare_to(before.filter_traces([keep]), "filename"))
+        return sum(
+            s.size_diff for s in after.filter_traces([keep]).compare_to(before.filter_traces([keep]), "filename")
+        )
 
     kept: list[np.ndarray] = []
     assert traced(lambda: kept.append(stream.step(x))) > 1000 * 12  # the check sees an allocation where there is one
@@ -308,10 +310,10 @@ def test_out_is_checked(model, xs):
 
 
 def test_isa_errors_name_what_is_available(model):
-    with pytest.raises(ValueError, match="avx1024.*scalar"):
+    with pytest.raises(ValueError, match=r"avx1024.*scalar"):
         model.stream(isa="avx1024")
     missing = next(isa for isa in ("neon", "avx512", "avx2") if isa not in rtrnn.isa_available())
-    with pytest.raises(ValueError, match=f"{missing}.*scalar"):
+    with pytest.raises(ValueError, match=rf"{missing}.*scalar"):
         model.stream(isa=missing)
     with pytest.raises(rtrnn.UnsupportedError, match="f8"):
         model.stream(weights="f8")
@@ -382,7 +384,10 @@ def test_import_is_quick():
         "import sys, time; import numpy; t = time.perf_counter(); import rtrnn; print((time.perf_counter() - t) * 1e3);"
         "assert not {'torch', 'onnx', 'onnxruntime', 'matplotlib', 'rich'} & set(sys.modules)"
     )
-    times = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) for _ in range(5)]
+    times = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(5)
+    ]
     assert min(times) < 100
 
 

@@ -198,8 +198,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     policy = Policy(args.hidden_size)
     error = train(policy, args.rounds, args.batch, args.seconds, args.chunk)
-    torch.save(policy.state_dict(), args.output.with_suffix(".pt"))
     print(f"final error {error:.5f}")
+    save_policy(policy, args.output, args.seed)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rtrnn.errors import FileFormatError, GraphError, UnsupportedError
 from rtrnn.importers.builder import RebindAxis
@@ -29,7 +30,7 @@ def load_onnx(
     *,
     gru_reset: str | None = None,
     states: Mapping[str, str | None] | None = None,
-    initial_states: Mapping[str, np.ndarray] | None = None,
+    initial_states: Mapping[str, npt.ArrayLike] | None = None,
     constants: Mapping[str, Any] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Draft:
