@@ -116,7 +116,7 @@ def _fail(message: str, status: int = USER_ERROR) -> int:
 def _describe(error: OSError) -> str:
     if error.strerror and error.filename is not None:
         return f"{os.fspath(error.filename)!s}: {error.strerror.lower()}"
-    return str(error)
+    return f"writing or reading failed: {error.strerror.lower()}" if error.strerror else str(error)
 
 
 def _silence_stdout() -> None:

@@ -6,6 +6,8 @@ The networks in `models/` are trained by the scripts in the repository's `tools/
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -33,6 +35,12 @@ def load(name: str) -> rtrnn.Model:
         return rtrnn.load(path)
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, found {text!r}")
+    return int(text)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rtrnn demo`."""
     parser.add_argument("--output", type=Path, default=Path("rtrnn_demo.png"), metavar="PNG", help="the figure")
@@ -40,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=whole_number_above_zero, default=1000, help="control steps per second, default 1000"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of tilt, pushes and sensor noise, default 0")
+    parser.add_argument("--seed", type=_seed, default=0, help="of tilt, pushes and sensor noise, default 0")
     parser.add_argument("--no-plot", action="store_true", help="draw no figure (needs no matplotlib)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
@@ -93,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
     """The whole demo; 0 when the pole stayed up with the policy's state and fell without it, else 1."""
     if not args.no_plot:
         figure.require_matplotlib()
+        if not args.output.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "no such folder for the figure", os.fspath(args.output.parent))
     sines = sine_results()
     if not args.json:
         _print_sines(sines)

@@ -113,7 +113,7 @@ class Conditions:
 def conditions(seed: int, seconds: float, rate: int = 1000) -> Conditions:
     """Initial tilt, pushes and sensor noise drawn from `seed`."""
     generator = np.random.default_rng(seed)
-    steps = round(seconds * rate)
+    steps = max(1, round(seconds * rate))
     tilt = generator.uniform(INITIAL_TILT / 3, INITIAL_TILT) * generator.choice((-1.0, 1.0))
     push = np.zeros(steps)
     for window in range(math.ceil(seconds / PUSH_EVERY_SECONDS)):

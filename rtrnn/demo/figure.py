@@ -27,7 +27,7 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 12,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.edgecolor": "#6b737c",
+    "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -80,7 +80,7 @@ def draw(
         position.sharex(angle)
         _draw_balance(angle, position, given, remembered, wiped)
         _draw_latency(figure.add_subplot(lower[:, 1]), timing, given.rate)
-        figure.savefig(path)
+        figure.savefig(path, format="png")
 
 
 def _draw_sines(figure: Figure, place: Any, waves: Mapping[str, sine.Continuation]) -> None:

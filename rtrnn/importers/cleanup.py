@@ -116,10 +116,6 @@ def _single(draft: Draft, node: Node, producers: dict[str, Node]) -> bool:
     return len(node.inputs) == 1 and _bypass(draft, node, node.inputs[0])
 
 
-def _slice(draft: Draft, node: Node, producers: dict[str, Node]) -> bool:
-    return node.attributes.get("step", 1) == 1 and _bypass(draft, node, node.inputs[0])
-
-
 _REWRITES: dict[str, Callable[[Draft, Node, dict[str, Node]], bool]] = {
     "add": _add,
     "sub": _add,
@@ -129,6 +125,6 @@ _REWRITES: dict[str, Callable[[Draft, Node, dict[str, Node]], bool]] = {
     "affine": _affine,
     "reshape": _reshape,
     "expand": _same_shape,
-    "slice": _slice,
+    "slice": _same_shape,
     "concat": _single,
 }

@@ -171,6 +171,8 @@ def _vector(algebra: Algebra, parts: tuple[Lanes, ...]) -> str:
     """A one-dimensional value made of `parts`; one that is there already where possible."""
     draft = algebra.draft
     size = sum(len(part.index) for part in parts)
+    if parts == (algebra.all_of(parts[0].value),) and draft.shapes[parts[0].value] == (size,):
+        return parts[0].value
     known = algebra.vectors.get(parts)
     if known is not None and draft.shapes[known] == (size,):
         return known

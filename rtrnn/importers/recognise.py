@@ -105,7 +105,7 @@ def _gru_gates(
             if reset is None or reset[0] != z[0]:
                 continue
             gates = _all([_split(algebra.gate_sum(reset[1]), h), _split(z_sum, h), _split(n_sum, source)])
-            if gates is not None and h not in gates[2].x:
+            if gates is not None:
                 return "before", gates
     return None
 

@@ -258,3 +258,36 @@ def test_command_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     for part in ("median", "ratio", "p99.9", "GB/s", "the timer's own", "rtrnn step(x, out=y)"):
         assert part in text
     assert "onnxruntime" not in text
+
+
+@pytest.mark.parametrize("file", ["motion_legacy_opset11.onnx", "motion_dynamo_opset18.onnx"])
+def test_real_policy_carries_two_states(file: str, models: Path) -> None:
+    """onnxruntime's calls and rtrnn's reach the same state from the same inputs."""
+    pytest.importorskip("onnxruntime")
+    path = models / "unitree_g1" / file
+    model = rtrnn.load(path)
+    run, bound = peers_of(open_runtime(path, model), model)
+    run.block(20)
+    run.singles(20)
+    stream = model.stream()
+    for x in inputs_for(model)[:20] * 2:
+        stream.step(x)
+    found = dict(zip(run.state_names, run.states, strict=True))
+    for name, value in stream.state().items():
+        np.testing.assert_allclose(found[name].ravel(), value.ravel(), rtol=0, atol=2e-5)
+    bound.block(20)
+    repeated = model.stream()
+    for _ in range(20):
+        y = repeated.step(inputs_for(model)[0])
+    np.testing.assert_allclose(bound.outputs["actions"].ravel(), y, rtol=0, atol=2e-5)
+
+
+def test_states_of_any_number_are_carried(tmp_path: Path) -> None:
+    """The loop over names, which networks with more states or inputs need, does what the written-out ones do."""
+    _, (peer, _) = onnx_peers(tmp_path)
+    peer.block(10)
+    (expected,) = peer.states
+    _, (other, _) = onnx_peers(tmp_path)
+    feed = dict(zip(other.state_names, other.states, strict=True))
+    other._any_states(feed, iter(other.inputs[:10]))
+    np.testing.assert_array_equal(feed["h_in"], expected)

@@ -205,7 +205,18 @@ def test_missing_matplotlib_is_said_before_the_run(monkeypatch: pytest.MonkeyPat
         figure.require_matplotlib()
 
 
-@pytest.mark.parametrize("option", ["--seconds=0", "--rate=-1", "--seconds=inf", "--rate=x"])
+def test_missing_folder_is_said_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(demo, "sine_results", lambda: pytest.fail("the run began"))
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        demo.run(parsed("--output", str(tmp_path / "absent" / "demo.png")))
+
+
+def test_shortest_run() -> None:
+    assert len(cartpole.conditions(0, 1e-6).push) == 1
+
+
+@pytest.mark.parametrize("option", ["--seconds=0", "--rate=-1", "--seconds=inf", "--rate=x", "--seed=-1"])
 def test_bad_options_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parsed(option)

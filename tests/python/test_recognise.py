@@ -87,7 +87,6 @@ def recognised(draft: Draft) -> tuple[Draft, list[str]]:
     fused = copy.deepcopy(draft)
     lines = recognise_cells(fused)
     fused.prune()
-    fused.sort()
     after = trajectory(fused)
     assert before.keys() == after.keys()
     for name in before:
@@ -111,6 +110,8 @@ BLENDS: dict[str, Blend] = {
     "n - z(n-h)": lambda b, z, n, h: b.sub(n, b.mul(z, b.sub(n, h))),
     "zn + (1-z)h": lambda b, z, n, h: b.add(b.mul(z, n), b.mul(b.one_minus(z), h)),
     "h + z(n-h)": lambda b, z, n, h: b.add(h, b.mul(z, b.sub(n, h))),
+    "(n + h - h) - zn + zh": lambda b, z, n, h: b.add(b.sub(b.sub(b.add(n, h), h), b.mul(z, n)), b.mul(z, h)),
+    "affine(z) n + zh": lambda b, z, n, h: b.add(b.mul(b.unary("affine", z, alpha=-1.0, beta=1.0), n), b.mul(z, h)),
     "h - zh + zn": lambda b, z, n, h: b.add(b.sub(h, b.mul(h, z)), b.mul(n, z)),
 }
 
@@ -200,9 +201,37 @@ def test_gru(gates: str, blend: str) -> None:
     assert fused.nodes[0].attributes.get("reset", "after") == ("before" if "before" in gates else "after")
 
 
+def test_state_taken_apart_and_joined_again() -> None:
+    def gates(b: Net, x: Sym, h: Sym) -> dict[str, Sym]:
+        return gru_two_products(b, x, b.concat([b.slice(h, 0, 0, 2), b.slice(h, 0, 2, HIDDEN)], 0))
+
+    fused, _ = recognised(hand_gru(gates, BLENDS["(1-z)n + zh"]))
+    assert ops(fused) == ["gru"]
+
+
+def test_sums_made_row_by_row_stay() -> None:
+    """One matrix used for several rows of an input is no matrix of the cell."""
+
+    def gates(b: Net, x: Sym, h: Sym) -> dict[str, Sym]:
+        rows = b.linear(b.reshape(b.concat([x, x], 0), (3, 2)), b.weights(HIDDEN, 2))
+        gi, gh = b.parts(b.reshape(rows, (3 * HIDDEN,)), 3), b.parts(b.product(h, 3 * HIDDEN), 3)
+        r, z = (b.sigmoid(b.add(gi[k], gh[k])) for k in range(2))
+        return {"z": z, "n": b.tanh(b.add(gi[2], b.mul(r, gh[2])))}
+
+    fused, lines = recognised(hand_gru(gates, BLENDS["(1-z)n + zh"]))
+    assert lines == []
+    assert "gru" not in ops(fused)
+
+
 def test_gru_of_one_unit() -> None:
     fused, _ = recognised(hand_gru(gru_two_products, BLENDS["n + z(h-n)"], hidden=1))
     assert ops(fused) == ["gru"]
+
+
+def test_replaced_nodes_are_gone() -> None:
+    draft = hand_gru(gru_two_products, BLENDS["n + z(h-n)"])
+    recognise_cells(draft)
+    assert not {"linear", "sigmoid", "tanh", "add", "sub", "mul"} & set(ops(draft))
 
 
 def test_gru_weights_are_in_canonical_order() -> None:
@@ -487,13 +516,15 @@ def test_flipped_gate_that_is_not_a_sigmoid_stays() -> None:
     composed(build)
 
 
-@pytest.mark.parametrize("extra", ["h outside the product", "x inside the product"])
+@pytest.mark.parametrize("extra", ["h outside the product", "x inside the product", "two products"])
 def test_candidate_of_another_form_stays(extra: str) -> None:
     def build(b: Net, x: Sym, h: Sym) -> tuple[Sym, dict[str, Sym]]:
         r, z = (b.sigmoid(b.add(b.product(x, HIDDEN), b.product(h, HIDDEN))) for _ in range(2))
         outside, inside = b.product(x, HIDDEN), b.product(h, HIDDEN)
         if extra == "h outside the product":
             outside = b.add(outside, b.product(h, HIDDEN))
+        elif extra == "two products":
+            outside = b.add(outside, b.mul(b.sigmoid(b.product(x, HIDDEN)), b.product(h, HIDDEN)))
         else:
             inside = b.add(inside, b.product(x, HIDDEN))
         return BLENDS["(1-z)n + zh"](b, z, b.tanh(b.add(outside, b.mul(r, inside))), h), {}
@@ -601,6 +632,23 @@ def test_constant_minus_a_product_stays() -> None:
     product = b.product(b.vector("x", INPUT), HIDDEN)
     draft = b.finish(y=b.sub(b.const(b.weights(HIDDEN)), product))
     assert cleanup(draft) == 0
+
+
+def test_constant_per_row_is_no_bias() -> None:
+    b = Net()
+    product = b.linear(b.input("x", (5, INPUT)), b.weights(5, INPUT))
+    draft = b.finish(y=b.add(product, b.const(b.weights(5, 1))))
+    before = trajectory(draft)
+    assert cleanup(draft) == 0
+    np.testing.assert_array_equal(trajectory(draft)["y"], before["y"])
+
+
+@pytest.mark.parametrize(("op", "neutral"), [("sub", 0), ("div", 1), ("pow", 1)])
+def test_neutral_constant_on_the_left_stays(op: str, neutral: float) -> None:
+    b = Net()
+    draft = b.finish(y=b.binary(op, b.const(np.full(3, neutral, np.float32)), b.vector("x", 3)))
+    assert cleanup(draft) == 0
+    assert ops(draft) == [op]
 
 
 def test_product_that_is_read_twice_keeps_its_sum() -> None:

@@ -47,7 +47,9 @@ def rational_fit(target: Target, points: int = 160, rounds: int = 60) -> Fit:
     best: Fit | None = None
     for _ in range(rounds):
         matrix, right = mp.matrix(size, size), mp.matrix(size, 1)
-        for t, value, weight, factor, denominator in zip(ts, values, weights, emphasis, denominators, strict=True):
+        for t, value, weight, factor, denominator in zip(
+            ts, values, weights, emphasis, denominators, strict=True
+        ):
             x, w = t / scale, weight / denominator
             row = [x**k * w for k in p_powers] + [-value * x**k * w for k in q_powers]
             goal = (value - start) * w
@@ -64,7 +66,9 @@ def rational_fit(target: Target, points: int = 160, rounds: int = 60) -> Fit:
             for t, d, v, w in zip(ts, denominators, values, weights, strict=True)
         ]
         if best is None or max(errors) < best.error:
-            best = Fit(max(errors), [c / scale**i for i, c in enumerate(p)], [c / scale**i for i, c in enumerate(q)])
+            best = Fit(
+                max(errors), [c / scale**i for i, c in enumerate(p)], [c / scale**i for i, c in enumerate(q)]
+            )
         total = sum(e * f for e, f in zip(errors, emphasis, strict=True))
         emphasis = [f * e * points / total + mp.mpf(10) ** -12 for e, f in zip(errors, emphasis, strict=True)]
     assert best is not None
@@ -97,7 +101,12 @@ def mills(a: mp.mpf) -> mp.mpf:
 
 TARGETS: dict[str, Target] = {
     "tanh: 2 tanh(x/2) / x in x^2": Target(
-        lambda u: 2 * mp.tanh(mp.sqrt(u) / 2) / mp.sqrt(u), mp.mpf("1e-8"), mp.mpf("8.4") ** 2, (2, 3), doubling_weight, True
+        lambda u: 2 * mp.tanh(mp.sqrt(u) / 2) / mp.sqrt(u),
+        mp.mpf("1e-8"),
+        mp.mpf("8.4") ** 2,
+        (2, 3),
+        doubling_weight,
+        True,
     ),
     "exp: (exp(r) - 1 - r) / r^2": Target(
         series(exp_rest, HALF), -HALF_LN2, HALF_LN2, (4, 0), lambda r: r * r / mp.exp(r)
@@ -107,21 +116,32 @@ TARGETS: dict[str, Target] = {
     ),
     "log: (log(1 + f) - f + f^2/2) / f^3": Target(
         series(lambda f: (mp.log1p(f) - f + f * f / 2) / f**3, THIRD),
-        ROOT_LOW, ROOT_HIGH, (7, 0), lambda f: abs(f**3 / mp.log1p(f)),
+        ROOT_LOW,
+        ROOT_HIGH,
+        (7, 0),
+        lambda f: abs(f**3 / mp.log1p(f)),
     ),
-    "normal tail: (1 - Phi(a)) exp(a^2/2)": Target(mills, mp.mpf(0), mp.mpf(15), (4, 5), lambda a: 1 / mills(a)),
+    "normal tail: (1 - Phi(a)) exp(a^2/2)": Target(
+        mills, mp.mpf(0), mp.mpf(15), (4, 5), lambda a: 1 / mills(a)
+    ),
     "erf: erf(x) / x in x^2": Target(
-        lambda u: mp.erf(mp.sqrt(u)) / mp.sqrt(u), mp.mpf("1e-12"), mp.mpf(1), (6, 0),
+        lambda u: mp.erf(mp.sqrt(u)) / mp.sqrt(u),
+        mp.mpf("1e-12"),
+        mp.mpf(1),
+        (6, 0),
         lambda u: mp.sqrt(u) / mp.erf(mp.sqrt(u)),
     ),
     "log2: (atanh(s)/s - 1) / s^2 in s^2": Target(
         series(lambda u: (mp.atanh(mp.sqrt(u)) / mp.sqrt(u) - 1) / u, THIRD),
-        mp.mpf(0), mp.mpf("0.0295"), (3, 0), lambda u: u,
+        mp.mpf(0),
+        mp.mpf("0.0295"),
+        (3, 0),
+        lambda u: u,
     ),
     "exp2: (2^r - 1) / r": Target(
         series(lambda r: (mp.mpf(2) ** r - 1) / r, mp.log(2)), mp.mpf("-0.505"), mp.mpf("0.505"), (5, 0), abs
     ),
-}  # fmt: skip
+}
 
 
 def main(names: list[str]) -> None:
