@@ -48,6 +48,8 @@ class Figures:
     name: str
     #: Median over the blocks of the mean of a block's calls; without blocks p50_ns less the timer's cost.
     median_ns: float
+    #: The same at the 10th percentile: close to what a quiet machine would give.
+    low_ns: float
     from_blocks: bool
     #: Of single calls, the timer's cost included.
     p50_ns: float
@@ -57,6 +59,8 @@ class Figures:
     calls: int
     #: This engine's median divided by that of the first engine.
     ratio: float
+    #: The same of low_ns.
+    low_ratio: float
 
 
 @dataclass(frozen=True)

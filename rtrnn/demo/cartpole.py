@@ -34,6 +34,7 @@ __all__ = [
     "Trace",
     "advance",
     "conditions",
+    "linearised",
     "simulate",
 ]
 
@@ -98,6 +99,20 @@ def advance(
     k4 = _derivative(_along(state, k3, dt), command, push, sin, cos)
     slope = tuple((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(k1, k2, k3, k4, strict=True))
     return _along(state, slope, dt)  # type: ignore[arg-type]
+
+
+def linearised(dt: float) -> tuple[np.ndarray, np.ndarray]:
+    """The matrices (5, 5) and (5, 1) of one control period about the upright pole: state' = a state + b command."""
+    size = 1e-5
+
+    def slope(index: int) -> np.ndarray:
+        step = size * np.eye(6)[index]
+        ahead = advance(tuple(step[:5]), step[5], 0.0, dt)
+        behind = advance(tuple(-step[:5]), -step[5], 0.0, dt)
+        return (np.array(ahead) - np.array(behind)) / (2 * size)
+
+    jacobian = np.stack([slope(index) for index in range(6)], axis=1)
+    return jacobian[:, :5], jacobian[:, 5:]
 
 
 @dataclass(frozen=True)

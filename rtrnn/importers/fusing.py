@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rtrnn.importers.algebra import REARRANGING, Algebra, Lanes
-from rtrnn.importers.draft import Draft, Node
+from rtrnn.importers.draft import Node
 
 __all__ = ["ACTIVATIONS", "Cell", "Function", "Gate", "replace"]
 
@@ -106,7 +106,7 @@ def replace(algebra: Algebra, cell: Cell) -> int:
             shape = draft.shapes[old]
             (new,) = draft.add_node("reshape", [new], [shape], {"shape": list(shape)}, f"{new}.view")
         draft.replace_value(old, new)
-    _drop_dead(draft, inner)
+    draft.prune()
     draft.sort()
     return len(inner)
 
@@ -189,14 +189,3 @@ def _vector(algebra: Algebra, parts: tuple[Lanes, ...]) -> str:
         attributes: dict[str, Any] = {"axis": 0, "start": first, "stop": first + size, "step": 1}
         return draft.add_node("slice", [value], [(size,)], attributes)[0]
     return draft.add_node("gather", [value], [(size,)], {"axis": 0, "indices": list(part.index)})[0]
-
-
-def _drop_dead(draft: Draft, candidates: list[Node]) -> None:
-    """Removes those of `candidates` that nothing needs any more."""
-    inside = {id(node) for node in candidates}
-    while True:
-        needed = draft.roots().union(*(node.inputs for node in draft.nodes))
-        kept = [n for n in draft.nodes if id(n) not in inside or needed.intersection(n.outputs)]
-        if len(kept) == len(draft.nodes):
-            return
-        draft.nodes = kept

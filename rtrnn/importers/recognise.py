@@ -29,8 +29,10 @@ _T = TypeVar("_T")
 
 
 def recognise_cells(draft: Draft) -> list[str]:
-    """Rewrites hand-written cells of `draft`; returns one line for each."""
+    """Rewrites hand-written cells of `draft` and removes what no output needs; returns one line for each cell."""
     cleanup(draft)
+    # A node that nothing needs would count as another reader of a cell's inner value.
+    draft.prune()
     draft.sort()
     lines: list[str] = []
     done: set[str] = set()

@@ -59,16 +59,7 @@ class Policy(nn.Module):
 
 def regulator() -> np.ndarray:
     """Feedback gains (5,) of the linear-quadratic regulator about the upright pole; the command is -gains @ state."""
-    size = 1e-5
-
-    def slope(index: int) -> np.ndarray:
-        step = size * np.eye(6)[index]
-        ahead = cartpole.advance(tuple(step[:5]), step[5], 0.0, DT)
-        behind = cartpole.advance(tuple(-step[:5]), -step[5], 0.0, DT)
-        return (np.array(ahead) - np.array(behind)) / (2 * size)
-
-    jacobian = np.stack([slope(index) for index in range(6)], axis=1)
-    a, b = jacobian[:, :5], jacobian[:, 5:]
+    a, b = cartpole.linearised(DT)
     cost = state_cost = np.diag(STATE_COST)
     for _ in range(20_000):
         gains = np.linalg.solve(FORCE_COST + b.T @ cost @ b, b.T @ cost @ a)
