@@ -33,7 +33,10 @@ def busy_note() -> str:
     # One is this process itself.
     if load <= count - 0.5 or load <= 1.5:
         return ""
-    return f"the machine is busy (load {load:.1f} on {count} CPUs): the high percentiles are those of other processes"
+    return (
+        f"the machine is busy (load {load:.1f} on {count} CPUs), which slows engines with more data and code more: "
+        "the low figures and their ratios are closer to a quiet machine's"
+    )
 
 
 @contextmanager

@@ -118,22 +118,14 @@ def measure(
         if collecting:
             gc.enable()
     timer = timer_overhead_ns()
-    figures = [
-        # An engine without one undisturbed block has to be judged by the others.
-        _figures(engine, good or bad, np.array(each, np.int64), timer)
-        for engine, good, bad, each in zip(engines, clean, interrupted, singles, strict=True)
-    ]
-    reference = figures[0][1]
-    return Report(
-        tuple(
-            Figures(engine.name, median, engine.blocks, *percentiles, calls, median / reference)
-            for engine, (percentiles, median, calls) in zip(engines, figures, strict=True)
-        ),
-        timer,
-        done,
-        sum(map(len, interrupted)) / max(1, sum(map(len, clean)) + sum(map(len, interrupted))),
-        {engine.name: np.array(each, np.int64) for engine, each in zip(engines, singles, strict=True)},
-    )
+    share = sum(map(len, interrupted)) / max(1, sum(map(len, clean + interrupted)))
+    # An engine without one undisturbed block has to be judged by the others.
+    blocks = [good or bad for good, bad in zip(clean, interrupted, strict=True)]
+    samples = {engine.name: np.array(each, np.int64) for engine, each in zip(engines, singles, strict=True)}
+    figures: list[Figures] = []
+    for engine, taken in zip(engines, blocks, strict=True):
+        figures.append(_figures(engine, taken, samples[engine.name], timer, figures[0] if figures else None))
+    return Report(tuple(figures), timer, done, share, samples)
 
 
 def _preemptions() -> int:
@@ -173,8 +165,20 @@ def _calls_per_block(engine: Engine) -> int:
 
 
 def _figures(
-    engine: Engine, blocks: list[float], singles: npt.NDArray[np.int64], timer: float
-) -> tuple[tuple[float, float, float, float], float, int]:
-    p50, p99, p999 = (float(p) for p in np.percentile(singles, (50, 99, 99.9)))
-    median = float(np.median(blocks)) if blocks else max(p50 - timer, 1.0)
-    return (p50, p99, p999, float(singles.max())), median, len(singles)
+    engine: Engine, blocks: list[float], singles: npt.NDArray[np.int64], timer: float, reference: Figures | None
+) -> Figures:
+    p10, p50, p99, p999 = (float(p) for p in np.percentile(singles, (10, 50, 99, 99.9)))
+    low, median = map(float, np.percentile(blocks, (10, 50))) if blocks else (max(p - timer, 1.0) for p in (p10, p50))
+    return Figures(
+        engine.name,
+        median,
+        low,
+        bool(blocks),
+        p50,
+        p99,
+        p999,
+        float(singles.max()),
+        len(singles),
+        median / (reference.median_ns if reference else median),
+        low / (reference.low_ns if reference else low),
+    )

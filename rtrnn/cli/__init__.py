@@ -58,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(_describe(error))
     except Error as error:
         return _fail(str(error))
+    except Exception as error:
+        # A mistake of this package; the user still gets one line, and a developer the whole story.
+        if os.environ.get("RTRNN_DEBUG"):
+            raise
+        return _fail(f"internal error, {type(error).__name__}: {error} (RTRNN_DEBUG=1 shows where; please report it)")
     return status
 
 

@@ -70,15 +70,18 @@ def _show(path: str, result: Result) -> None:
             f.name + ("" if f.from_blocks else " *"),
             _ns(f.median_ns),
             f"{f.ratio:.2f}",
+            _ns(f.low_ns),
+            f"{f.low_ratio:.2f}",
             *map(_ns, (f.p50_ns, f.p99_ns, f.p999_ns)),
             f"{f.calls:,}",
         )
         for f in report.engines
     ]
-    header = ("nanoseconds per step", "median", "ratio", "p50", "p99", "p99.9", "single calls")
+    header = ("nanoseconds per step", "median", "ratio", "low", "ratio", "p50", "p99", "p99.9", "single calls")
     place = f"CPU {result.cpu}" if result.cpu is not None else "not pinned"
     show(Table(f"{path} on {result.processor}, {place}, {result.isa}, one thread", header, rows))
-    print(f"median: of {report.rounds} blocks of about 1 ms, the engines in turns; ratio: to {report.engines[0].name}")
+    print(f"median, low (10th percentile): of {report.rounds} blocks of about 1 ms, the engines in turns")
+    print(f"ratio: to {report.engines[0].name}")
     if report.interrupted:
         share = f"{100 * report.interrupted:.0f} %"
         print(f"{share} of the blocks are left out: the system ran another process on this CPU meanwhile")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,11 @@ def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(path: str, args: argparse.Namespace) -> Model:
-    """The file as a Model, read with the options of :func:`add_loading_arguments`."""
+def load_model(path: str, args: argparse.Namespace, *, warn: bool = True) -> Model:
+    """The file as a Model, read with the options of :func:`add_loading_arguments`.
+
+    With `warn` the importer's warnings go to stderr.
+    """
     import rtrnn
 
     states: Any = None
@@ -65,11 +69,13 @@ def load_model(path: str, args: argparse.Namespace) -> Model:
             model = rtrnn.load(path, states=states, example=example, gru_reset=args.gru_reset)
             if model.graph.is_causal:
                 model.plan(isa=getattr(args, "isa", None))  # kept by the model; here its errors have a user
-            return model
         except ValueError as error:
             if isinstance(error, Error):
                 raise
             raise UserError(f"{path}: {error}") from error
+    for text in model.warnings if warn else ():
+        print(f"rtrnn: warning: {text}", file=sys.stderr)
+    return model
 
 
 def _example(texts: Sequence[str]) -> Any:

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from rtrnn.summary import describe
 
     entries = named_pairs(args.metadata, "--metadata", "KEY=TEXT")
-    model = load_model(args.input, args)
+    model = load_model(args.input, args, warn=False)
     for key, text in entries.items():
         model.set_metadata(key, text)
     model.save(args.output)

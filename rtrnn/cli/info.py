@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     from rtrnn.loading import detect_format
     from rtrnn.summary import describe, tables
 
-    model = load_model(args.file, args)
+    model = load_model(args.file, args, warn=False)
     facts = describe(model)
     kind, size = detect_format(args.file), file_size(args.file)
     if args.json:

@@ -29,7 +29,15 @@ def weights(seed: int = 0, directions: int = 1) -> Arrays:
 
 
 def gru_onnx(
-    path: Path, *, carried: bool = True, time: int | str = 1, batch: int | str = 1, directions: int = 1, seed: int = 0
+    path: Path,
+    *,
+    carried: bool = True,
+    time: int | str = 1,
+    batch: int | str = 1,
+    directions: int = 1,
+    seed: int = 0,
+    producer: str = "test",
+    linear_before_reset: int = 1,
 ) -> Path:
     """A GRU and a linear head: obs (time, batch, I) -> actions; with h_in and h_out where `carried`."""
     onnx = pytest.importorskip("onnx")
@@ -38,7 +46,8 @@ def gru_onnx(
     helper = onnx.helper
     operands = ["obs", "W", "R", "B", "", *(["h_in"] if carried else [])]
     direction = "forward" if directions == 1 else "bidirectional"
-    attributes: dict[str, Any] = {"hidden_size": H, "linear_before_reset": 1, "direction": direction}
+    attributes: dict[str, Any] = {"hidden_size": H, "direction": direction}
+    attributes["linear_before_reset"] = linear_before_reset
     nodes = [
         helper.make_node("GRU", operands, ["Y", "h_out"], name="gru", **attributes),
         helper.make_node("Transpose", ["Y"], ["T"], name="directions_last", perm=[0, 2, 1, 3]),
@@ -51,7 +60,7 @@ def gru_onnx(
         inputs["h_in"] = [directions, batch, H]
         outputs["h_out"] = None
     constants = {**weights(seed, directions), "shape": np.array([0, 0, directions * H])}
-    proto = model(nodes, inputs, outputs, constants, opset=17)
+    proto = model(nodes, inputs, outputs, constants, opset=17, producer=producer)
     onnx.save(proto, str(path))
     return path
 

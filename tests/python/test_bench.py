@@ -61,11 +61,13 @@ def test_figures_follow_the_engines() -> None:
     assert (one.name, other.name) == ("fast", "slow")
     assert one.ratio == 1
     assert other.ratio == pytest.approx(other.median_ns / one.median_ns)
+    assert other.low_ratio == pytest.approx(other.low_ns / one.low_ns)
     # The clock is the lower bound; a busy machine only adds to it.
     assert one.median_ns >= 20_000
     assert other.median_ns >= 100_000
     assert 2.5 < other.ratio < 8
     for figures in report.engines:
+        assert figures.low_ns <= figures.median_ns
         assert figures.p50_ns <= figures.p99_ns <= figures.p999_ns <= figures.largest_ns
         assert figures.calls == len(report.samples_ns[figures.name])
     assert report.rounds == 12

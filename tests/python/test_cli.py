@@ -381,6 +381,35 @@ def test_mistake_is_one_line(
     assert err.startswith("rtrnn: error: ")
     assert err.count("\n") == 1
     assert message in err
+    assert "internal error" not in err
+
+
+def test_mistake_of_the_package_is_one_line_too(
+    network: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("rtrnn.summary.describe", fail)
+    monkeypatch.delenv("RTRNN_DEBUG", raising=False)
+    assert main(["info", str(network)]) == 1
+    assert capsys.readouterr().err.startswith("rtrnn: error: internal error, KeyError: 'a bug'")
+    monkeypatch.setenv("RTRNN_DEBUG", "1")
+    with pytest.raises(KeyError):
+        main(["info", str(network)])
+
+
+def test_warnings_of_the_importer_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = gru_onnx(tmp_path / "suspect.onnx", producer="pytorch", linear_before_reset=0)
+    np.save(tmp_path / "x.npy", observations(2))
+    assert main(["run", str(network), "--input", str(tmp_path / "x.npy")]) == 0
+    assert capsys.readouterr().err.startswith("rtrnn: warning: ")
+    assert main(["info", str(network)]) == 0
+    out, err = capsys.readouterr()
+    assert "Warnings" in out
+    assert err == ""
+    assert main(["convert", str(network), str(tmp_path / "y.rtrnn"), "--gru-reset", "after"]) == 0
+    assert "\nwarning " not in capsys.readouterr().out
 
 
 def test_mistakes_outside_of_the_process(tmp_path: Path, network: Path) -> None:
