@@ -26,10 +26,10 @@ __all__ = ["REARRANGING", "Algebra", "GateSum", "Lanes", "Monomial", "Polynomial
 
 
 class Lanes(NamedTuple):
-    """Elements of a value: `index` counts into the flattened value."""
+    """Elements of a value: `indices` count into the flattened value."""
 
     value: str
-    index: tuple[int, ...]
+    indices: tuple[int, ...]
 
 
 #: A product of Lanes of equal length, sorted; the empty one stands for 1.
@@ -83,14 +83,14 @@ class Algebra:
         if node is None or node.op not in REARRANGING:
             return (lanes,)
         owners, inner = self._sources_of_elements(node)
-        picked = list(lanes.index)
+        picked = list(lanes.indices)
         runs: list[Lanes] = []
         for owner, group in groupby(picked, key=lambda i: int(owners[i])):
             runs.extend(self.trace(Lanes(node.inputs[owner], tuple(int(inner[i]) for i in group))))
         merged: list[Lanes] = []
         for run in runs:
             if merged and merged[-1].value == run.value:
-                run = Lanes(run.value, merged.pop().index + run.index)
+                run = Lanes(run.value, merged.pop().indices + run.indices)
             merged.append(run)
         return tuple(merged)
 
@@ -101,7 +101,7 @@ class Algebra:
 
     def _sources_of_elements(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
         """For each element of a rearranging node's output: which operand it comes from, and from where in it."""
-        numbered = [np.arange(len(self.all_of(v).index)).reshape(self.draft.shapes[v]) for v in node.inputs]
+        numbered = [np.arange(len(self.all_of(v).indices)).reshape(self.draft.shapes[v]) for v in node.inputs]
         first, attributes = numbered[0], node.attributes
         if node.op == "concat":
             owners = [np.full(a.shape, i) for i, a in enumerate(numbered)]
@@ -125,7 +125,7 @@ class Algebra:
         value = node.inputs[which]
         lanes = self.all_of(value)
         shape = self.draft.shapes[node.outputs[0]]
-        numbered = np.arange(len(lanes.index)).reshape(self.draft.shapes[value])
+        numbered = np.arange(len(lanes.indices)).reshape(self.draft.shapes[value])
         spread = np.broadcast_to(numbered, shape).ravel()
         return self.lanes(Lanes(value, tuple(int(spread[i]) for i in index)))
 
@@ -145,7 +145,7 @@ class Algebra:
         return self._polynomials[lanes]
 
     def _part(self, lanes: Lanes) -> Polynomial:
-        shared = lanes.value in self.producers and np.any(self.uses(lanes.value)[list(lanes.index)] > 1)
+        shared = lanes.value in self.producers and np.any(self.uses(lanes.value)[list(lanes.indices)] > 1)
         return _atom(lanes) if shared else self.polynomial(lanes)
 
     def uses(self, value: str) -> np.ndarray:
@@ -160,7 +160,7 @@ class Algebra:
             for reader in readers:
                 for run in self.trace(self.all_of(reader)) if reader in self._uses else ():
                     if run.value in self._uses:
-                        np.add.at(self._uses[run.value], list(run.index), 1)
+                        np.add.at(self._uses[run.value], list(run.indices), 1)
         return self._uses[value]
 
     def _expand(self, lanes: Lanes) -> Polynomial | None:
@@ -175,7 +175,7 @@ class Algebra:
         if node.op == "neg":
             return _combine((a, -one))
         if node.op == "affine":
-            shift = {(): node.attributes.get("beta", 0.0) * one}
+            shift: Polynomial = {(): node.attributes.get("beta", 0.0) * one}
             return _combine((a, node.attributes.get("alpha", 1.0) * one), (shift, one))
         (b,) = rest
         if node.op == "mul":
@@ -188,7 +188,7 @@ class Algebra:
 
     def gate_sum(self, lanes: Lanes) -> GateSum | None:
         """The argument of a gate; None when it is not of that form."""
-        total = GateSum(len(lanes.index))
+        total = GateSum(len(lanes.indices))
         for monomial, coefficient in self.polynomial(lanes).items():
             if len(monomial) < 2:
                 self._add_term(total, monomial, coefficient)
@@ -218,17 +218,17 @@ class Algebra:
             return
         weight = self.draft.tensors.get(node.inputs[1])
         source = self.all_of(node.inputs[0])
-        if weight is None or len(source.index) != weight.shape[1]:
+        if weight is None or len(source.indices) != weight.shape[1]:
             total.scales[lanes] = coefficient
             return
-        rows = list(lanes.index)
+        rows = list(lanes.indices)
         matrix = coefficient[:, None] * weight[rows].astype(np.float64)
         runs = self.trace(source)
         self.vectors.setdefault(runs, node.inputs[0])
         at = 0
         for run in runs:
-            total.add_matrix(run, matrix[:, at : at + len(run.index)])
-            at += len(run.index)
+            total.add_matrix(run, matrix[:, at : at + len(run.indices)])
+            at += len(run.indices)
         if len(node.inputs) > 2 and node.inputs[2]:
             bias = self.draft.tensors[node.inputs[2]][rows].astype(np.float64)
             total.add_bias(runs, coefficient * bias)
@@ -245,4 +245,4 @@ def _combine(*terms: tuple[Polynomial, np.ndarray]) -> Polynomial:
 
 
 def _atom(lanes: Lanes) -> Polynomial:
-    return {(lanes,): np.ones(len(lanes.index))}
+    return {(lanes,): np.ones(len(lanes.indices))}

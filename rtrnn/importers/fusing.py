@@ -73,8 +73,8 @@ def replace(algebra: Algebra, cell: Cell) -> int:
     inner = _inner_nodes(algebra, cell, parts)
     if inner is None:
         return 0
-    hidden = cell.states[-1].index
-    size, recurrent = len(hidden), len(cell.states[0].index)
+    hidden = cell.states[-1].indices
+    size, recurrent = len(hidden), len(cell.states[0].indices)
 
     def joined(arrays: list[np.ndarray | None], shape: tuple[int, ...]) -> np.ndarray | None:
         if all(a is None for a in arrays):
@@ -82,7 +82,7 @@ def replace(algebra: Algebra, cell: Cell) -> int:
         return np.concatenate([np.zeros(shape) if a is None else a for a in arrays])
 
     def weight_ih(gate: Gate) -> np.ndarray:
-        return np.concatenate([gate.x.get(part, np.zeros((size, len(part.index)))) for part in parts], axis=1)
+        return np.concatenate([gate.x.get(part, np.zeros((size, len(part.indices)))) for part in parts], axis=1)
 
     gates = cell.gates
     weights = {
@@ -99,7 +99,7 @@ def replace(algebra: Algebra, cell: Cell) -> int:
         inputs.append("" if array is None else draft.add_tensor(array, f"{cell.kind}.{role}"))
     while inputs[-1] == "":
         inputs.pop()
-    shapes = [(len(state.index),) for state in cell.states]
+    shapes = [(len(state.indices),) for state in cell.states]
     outputs = draft.add_node(cell.kind, inputs, shapes, _attributes(cell), cell.kind)
     for old, new in zip(cell.results, outputs, strict=True):
         if draft.shapes[old] != draft.shapes[new]:
@@ -170,7 +170,7 @@ def _upstream(algebra: Algebra, values: list[str], stop: set[str]) -> set[str]:
 def _vector(algebra: Algebra, parts: tuple[Lanes, ...]) -> str:
     """A one-dimensional value made of `parts`; one that is there already where possible."""
     draft = algebra.draft
-    size = sum(len(part.index) for part in parts)
+    size = sum(len(part.indices) for part in parts)
     if parts == (algebra.all_of(parts[0].value),) and draft.shapes[parts[0].value] == (size,):
         return parts[0].value
     known = algebra.vectors.get(parts)
@@ -179,13 +179,13 @@ def _vector(algebra: Algebra, parts: tuple[Lanes, ...]) -> str:
     if len(parts) > 1:
         return draft.add_node("concat", [_vector(algebra, (p,)) for p in parts], [(size,)], {"axis": 0})[0]
     (part,) = parts
-    value, whole = part.value, len(algebra.all_of(part.value).index)
+    value, whole = part.value, len(algebra.all_of(part.value).indices)
     if draft.shapes[value] != (whole,):
         (value,) = draft.add_node("reshape", [value], [(whole,)], {"shape": [whole]}, f"{value}.view")
-    first = part.index[0]
-    if part.index == tuple(range(whole)):
+    first = part.indices[0]
+    if part.indices == tuple(range(whole)):
         return value
-    if part.index == tuple(range(first, first + size)):
+    if part.indices == tuple(range(first, first + size)):
         attributes: dict[str, Any] = {"axis": 0, "start": first, "stop": first + size, "step": 1}
         return draft.add_node("slice", [value], [(size,)], attributes)[0]
-    return draft.add_node("gather", [value], [(size,)], {"axis": 0, "indices": list(part.index)})[0]
+    return draft.add_node("gather", [value], [(size,)], {"axis": 0, "indices": list(part.indices)})[0]

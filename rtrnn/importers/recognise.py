@@ -212,7 +212,7 @@ def _activation(algebra: Algebra, lanes: Lanes) -> tuple[Function, Lanes] | None
         return None
     alpha, beta = ACTIVATIONS[node.op]
     function = Function(node.op, node.attributes.get("alpha", alpha), node.attributes.get("beta", beta))
-    return function, algebra.operand(node, 0, lanes.index)
+    return function, algebra.operand(node, 0, lanes.indices)
 
 
 def _split(total: GateSum | None, h: Lanes, c: Lanes | None = None) -> Gate | None:
@@ -240,10 +240,10 @@ def _is_next(algebra: Algebra, h: Lanes, result: str) -> bool:
     state = algebra.draft.states.get(h.value)
     if state is None or state.next is None:
         return False
-    return algebra.trace(Lanes(state.next, h.index)) == algebra.trace(algebra.all_of(result))
+    return algebra.trace(Lanes(state.next, h.indices)) == algebra.trace(algebra.all_of(result))
 
 
 def _by_likelihood(algebra: Algebra, sources: list[Lanes], result: str) -> list[Lanes]:
     """The sources that have the size of h', the likeliest h first: W x + U h cannot tell x from h."""
-    fitting = [s for s in sources if len(s.index) == len(algebra.all_of(result).index)]
+    fitting = [s for s in sources if len(s.indices) == len(algebra.all_of(result).indices)]
     return sorted(fitting, key=lambda s: (not _is_next(algebra, s, result), s.value not in algebra.draft.states))

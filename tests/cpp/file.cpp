@@ -98,7 +98,8 @@ TEST_CASE("tensor entries are checked before use") {
 }
 
 TEST_CASE("JSON: what is not JSON is refused") {
-    for (const char* text : {"", "{", "[1,]", "{\"a\":1,}", "01", "1.", "\"\\x\"", "\"\\ud800\"", "nul", "1 2", "{\"a\":1,\"a\":2}", "1e999", "99999999999999999999", "\"a\nb\""})
+    for (const char* text : {"", "{", "[1,]", "{\"a\":1,}", "01", "1.", "\"\\x\"", "\"\\ud800\"", "nul", "1 2", "{\"a\":1,\"a\":2}", "1e999", "99999999999999999999", "\"a\nb\"",
+                             "\"\xff\"", "\"\xc0\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xe2\x82\""})
         CHECK_THROWS_AS(json::parse(text), std::invalid_argument);
     CHECK_THROWS_AS(json::parse(std::string(100000, '[')), std::invalid_argument);
     const json::Value value = json::parse(R"( {"a": [1, -2.5e3, true, null, "\u00e4\ud83d\ude00\n"]} )");

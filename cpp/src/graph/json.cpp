@@ -10,6 +10,25 @@
 namespace rtrnn::json {
 namespace {
 
+// Bytes of the UTF-8 sequence at `at`, or 0 when it is not one (RFC 3629: no overlong forms, no surrogates).
+std::size_t utf8_length(std::string_view text, std::size_t at) {
+    const auto byte = [&](std::size_t i) { return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0u; };
+    const auto follows = [&](std::size_t i) { return (byte(i) & 0xC0) == 0x80; };
+    const unsigned lead = byte(0), second = byte(1);
+    if (lead < 0x80) return 1;
+    if (lead < 0xC2) return 0;
+    if (lead < 0xE0) return follows(1) ? 2 : 0;
+    if (lead < 0xF0) {
+        if (!follows(1) || !follows(2) || (lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F)) return 0;
+        return 3;
+    }
+    if (lead < 0xF5) {
+        if (!follows(1) || !follows(2) || !follows(3) || (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F)) return 0;
+        return 4;
+    }
+    return 0;
+}
+
 class Parser {
 public:
     Parser(std::string_view text, int max_depth) : text_(text), depth_left_(max_depth) {}
@@ -143,7 +162,10 @@ private:
             if (c == '"') return out;
             if (static_cast<unsigned char>(c) < 0x20) fail("control character in a string");
             if (c != '\\') {
-                out += c;
+                const std::size_t length = utf8_length(text_, --at_);
+                if (length == 0) fail("a string that is not UTF-8");
+                out += text_.substr(at_, length);
+                at_ += length;
                 continue;
             }
             const char e = peek();

@@ -15,7 +15,7 @@ template <class V>
 // Below this the product of a tail exp(z) with any x that z can come from is 0 in float32.
 constexpr float vanishing = -150.0f;
 
-// x / (1 + exp(-z)): at most @SILU@ ulp for z = x.
+// x / (1 + exp(-z)): at most 3.2 ulp for z = x.
 template <class V>
 [[gnu::always_inline]] inline V swish(V x, V z) {
     const ExpParts<V> e = exp_parts(negate(abs(z)));
@@ -27,7 +27,7 @@ template <class V>
     return select(z < V::splat(vanishing), zero, select(z < V::splat(-80.0f), tail, y));
 }
 
-// x tanh(log(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2): at most @MISH@ ulp.
+// x tanh(log(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2): at most 4.3 ulp.
 template <class V>
 [[gnu::always_inline]] inline V mish(V x) {
     const V two = V::splat(2.0f);
@@ -69,7 +69,7 @@ template <class V>
     return {p / q, e};
 }
 
-// erf: at most @ERF@ ulp.
+// erf: at most 1.7 ulp.
 template <class V>
 [[gnu::always_inline]] inline V erf(V x) {
     const V a = abs(x);
@@ -87,7 +87,7 @@ template <class V>
     return select(a < V::splat(0.85f), near, far);
 }
 
-// x Phi(x) = max(x, 0) - |x| Phi(-|x|): at most @GELU@ ulp.
+// x Phi(x) = max(x, 0) - |x| Phi(-|x|): at most 6.5 ulp.
 template <class V>
 [[gnu::always_inline]] inline V gelu(V x) {
     const V a = abs(x);
@@ -137,7 +137,7 @@ template <class V>
 }
 
 // a^b: the special cases of C's pow (a^0 = 1^b = 1, signs of zero and infinity, NaN for a negative base
-// with an exponent that is no integer); at most @POW@ ulp over results between 2^-126 and 2^128.
+// with an exponent that is no integer); at most 1.1 ulp over 200,000 random pairs.
 template <class V>
 [[gnu::always_inline]] inline V pow(V a, V b) {
     const V one = V::splat(1.0f);

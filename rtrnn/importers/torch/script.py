@@ -74,7 +74,11 @@ def _import(
         values = [Tensor(b.input(n, v.shape)) if isinstance(v, torch.Tensor) else v for n, v in leaves]
         given = list(pytree.tree_unflatten(values, structure))
         given += [_default(argument) for argument in forward.schema.arguments[1 + len(given) :]]
-        (result,) = interpreter.run(forward.inlined_graph, [ModuleRef(module._c, ""), *given])
+        try:
+            (result,) = interpreter.run(forward.inlined_graph, [ModuleRef(module._c, ""), *given])
+        except RuntimeError as error:  # torch's own, of constants that do not fit their program
+            reason = str(error).strip().splitlines()[0][:300]
+            raise FileFormatError(f"the archive's program cannot be evaluated: {reason}") from error
         memory.close()
         notes[:] = interpreter.warnings
         return Reading(memory, named_outputs(result), shapes)

@@ -43,8 +43,8 @@ struct Vec8 {
 [[gnu::always_inline]] inline Mask8 operator<(Vec8 a, Vec8 b) { return {_mm256_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
 [[gnu::always_inline]] inline Mask8 operator<=(Vec8 a, Vec8 b) { return {_mm256_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ)}; }
 [[gnu::always_inline]] inline Mask8 operator==(Vec8 a, Vec8 b) { return {_mm256_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
-[[gnu::always_inline]] inline Mask8 operator&(Mask8 a, Mask8 b) { return {static_cast<__mmask8>(a.m & b.m)}; }
-[[gnu::always_inline]] inline Mask8 operator|(Mask8 a, Mask8 b) { return {static_cast<__mmask8>(a.m | b.m)}; }
+[[maybe_unused, gnu::always_inline]] inline Mask8 operator&(Mask8 a, Mask8 b) { return {static_cast<__mmask8>(a.m & b.m)}; }
+[[maybe_unused, gnu::always_inline]] inline Mask8 operator|(Mask8 a, Mask8 b) { return {static_cast<__mmask8>(a.m | b.m)}; }
 [[gnu::always_inline]] inline Vec8 select(Mask8 mask, Vec8 a, Vec8 b) { return {_mm256_mask_blend_ps(mask.m, b.v, a.v)}; }
 
 [[gnu::always_inline]] inline Vec8 bit_and(Vec8 a, Vec8 b) { return {_mm256_and_ps(a.v, b.v)}; }
