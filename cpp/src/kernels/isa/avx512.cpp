@@ -132,9 +132,12 @@ constexpr const char* isa_name = "avx512";
 // Measured. 256-bit vectors have the shorter latency where one tile of 8 is all there is; from 32 rows on
 // two 512-bit vectors per gate save broadcasts, unless half of the last tile were empty. The lstm has enough
 // gates to do without.
-inline std::int32_t tile_width(Cell cell, std::int32_t rows, std::int32_t) noexcept {
+inline std::int32_t tile_width(Cell cell, std::int32_t rows, std::int32_t cols) noexcept {
     if (rows <= 8) return 8;
-    return cell == Cell::lstm || (rows - 1) % 32 < 16 ? 16 : 32;
+    if (cell == Cell::lstm || (rows - 1) % 32 < 16) return 16;
+    // A GRU whose weights come from L2 is 2 to 5 % faster in narrow tiles.
+    const bool past_l1 = std::int64_t{12} * rows * cols > 32 * 1024;
+    return cell == Cell::gru && past_l1 ? 16 : 32;
 }
 
 #include "../table.inl"
