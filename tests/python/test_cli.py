@@ -18,7 +18,7 @@ from rtrnn.cli import main
 
 
 def rtrnn_command(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "rtrnn", *map(str, arguments)]
+    command = [sys.executable, "-I", "-m", "rtrnn", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
@@ -76,7 +76,7 @@ def test_importing_and_help_stay_light() -> None:
         "except SystemExit: pass\n"
         f"print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
     )
-    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60)
     assert result.stderr.strip() == "[]"
 
 
@@ -241,7 +241,7 @@ def test_run_many_blocks_as_one(network: Path, tmp_path: Path) -> None:
 def test_run_in_a_pipe_answers_row_by_row(network: Path) -> None:
     """The next row is sent only after the answer to the last has come, as a program on the other side of a pipe does."""
     xs = observations(5)
-    command = [sys.executable, "-P", "-m", "rtrnn", "run", str(network), "--input", "-", "--no-header"]
+    command = [sys.executable, "-I", "-m", "rtrnn", "run", str(network), "--input", "-", "--no-header"]
     found = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin

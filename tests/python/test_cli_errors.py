@@ -17,7 +17,7 @@ from rtrnn.cli import main
 
 
 def rtrnn_command(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "rtrnn", *map(str, arguments)]
+    command = [sys.executable, "-I", "-m", "rtrnn", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
@@ -189,7 +189,7 @@ def test_mistakes_in_a_pipe(network: Path, text: str, message: str) -> None:
 
 
 def test_binary_data_in_a_pipe(network: Path) -> None:
-    command = [sys.executable, "-P", "-m", "rtrnn", "run", str(network), "--input", "-"]
+    command = [sys.executable, "-I", "-m", "rtrnn", "run", str(network), "--input", "-"]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
     result = subprocess.run(command, input=b"\xff\xfe\x00\x01\n", capture_output=True, timeout=60, env=environment)
     assert result.returncode == 1
@@ -220,7 +220,7 @@ def test_unwritable_output(network: Path, tmp_path: Path, capsys: pytest.Capture
 def test_full_disk(network: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", observations(20_000))
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-P", "-m", "rtrnn", "run", str(network), "--input", str(tmp_path / "x.npy")]
+        command = [sys.executable, "-I", "-m", "rtrnn", "run", str(network), "--input", str(tmp_path / "x.npy")]
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert result.returncode == 1
     assert "rtrnn: error: " in result.stderr
@@ -229,7 +229,7 @@ def test_full_disk(network: Path, tmp_path: Path) -> None:
 
 def test_broken_pipe(network: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", observations(50_000))
-    command = [sys.executable, "-P", "-m", "rtrnn", "run", str(network), "--input", str(tmp_path / "x.npy")]
+    command = [sys.executable, "-I", "-m", "rtrnn", "run", str(network), "--input", str(tmp_path / "x.npy")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stderr
@@ -243,7 +243,7 @@ def test_broken_pipe(network: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c(network: Path) -> None:
-    command = [sys.executable, "-P", "-m", "rtrnn", "run", str(network), "--input", "-"]
+    command = [sys.executable, "-I", "-m", "rtrnn", "run", str(network), "--input", "-"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

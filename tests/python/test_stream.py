@@ -325,7 +325,7 @@ def test_the_environment_forces_an_isa(model, tmp_path):
 
     def run(isa: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "m.rtrnn")],
+            [sys.executable, "-I", "-c", code, str(tmp_path / "m.rtrnn")],
             env={**os.environ, "RTRNN_ISA": isa},
             capture_output=True,
             text=True,
@@ -385,7 +385,7 @@ def test_import_is_quick():
         "assert not {'torch', 'onnx', 'onnxruntime', 'matplotlib', 'rich'} & set(sys.modules)"
     )
     times = [
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        float(subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True).stdout)
         for _ in range(5)
     ]
     assert min(times) < 100
