@@ -19,11 +19,9 @@ import numpy as np
 
 from rtrnn.errors import UnsupportedError
 from rtrnn.importers.draft import Draft, Shape
+from rtrnn.importers.sym import Axis, RebindAxis, Sym, merge_origins, reshape_origin, strip
 
 __all__ = ["Axis", "Builder", "CellWeights", "RebindAxis", "Sym", "strip"]
-
-#: The provenance of a dimension: (graph input, axis of that input).
-Axis = tuple[str, int]
 
 _BINARY: dict[str, Callable[..., Any]] = {
     "add": np.add,
@@ -40,47 +38,6 @@ _REDUCE: dict[str, Callable[..., Any]] = {
     "reduce_max": np.max,
     "reduce_min": np.min,
 }
-
-
-class RebindAxis(Exception):
-    """Raised while importing when an axis of an input turns out to be time or batch: import again with size 1."""
-
-    def __init__(self, axis: Axis, role: str, size: int) -> None:
-        super().__init__(f"axis {axis[1]} of input {axis[0]!r} is the {role} axis but has size {size}")
-        self.axis, self.role, self.size = axis, role, size
-
-
-def strip(shape: Sequence[int]) -> Shape:
-    """`shape` without its axes of size 1; ``(1,)`` when nothing is left."""
-    return tuple(int(d) for d in shape if d != 1) or (1,)
-
-
-@dataclass(frozen=True, eq=False)
-class Sym:
-    """One value of a foreign graph.
-
-    `shape` is the foreign shape, `origin` tells for each axis which input axis it came from, where that is known.
-    Exactly one of `const` and `name` is set; the Draft value `name` has the shape ``strip(shape)``.
-    """
-
-    shape: Shape
-    name: str | None = None
-    const: np.ndarray | None = None
-    origin: tuple[Axis | None, ...] = ()
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    def axis(self, axis: int) -> int:
-        """`axis` counted from the front; raises ValueError when out of range."""
-        if not -max(self.ndim, 1) <= axis < max(self.ndim, 1):
-            raise UnsupportedError(f"axis {axis} is out of range for a value of shape {self.shape}")
-        return axis % max(self.ndim, 1)
 
 
 @dataclass
@@ -181,7 +138,7 @@ class Builder:
             op,
             [self._broadcast_view(a, shape), self._broadcast_view(b, shape)],
             shape,
-            origin=_merge_origins(len(shape), a, b),
+            origin=merge_origins(len(shape), a, b),
         )
 
     @staticmethod
@@ -208,7 +165,7 @@ class Builder:
         if x.const is not None:
             return self.const(x.const.reshape(shape))
         if origin is None:
-            origin = _reshape_origin(x, shape)
+            origin = reshape_origin(x, shape)
         return Sym(shape, name=self.value(x, strip(shape)), origin=origin)
 
     def squeeze(self, x: Sym, axes: Sequence[int] | None = None) -> Sym:
@@ -312,7 +269,7 @@ class Builder:
         kept = [i for i, d in enumerate(first.shape) if d != 1 or i == axis]
         values = [self.value(x, tuple(x.shape[i] for i in kept)) for x in xs]
         got = tuple(shape[i] for i in kept)
-        origin = tuple(None if i == axis else o for i, o in enumerate(_merge_origins(len(shape), *xs)))
+        origin = tuple(None if i == axis else o for i, o in enumerate(merge_origins(len(shape), *xs)))
         return self.emit("concat", values, shape, got, {"axis": kept.index(axis)}, origin)
 
     def expand(self, x: Sym, shape: Sequence[int]) -> Sym:
@@ -502,29 +459,3 @@ class Builder:
                 "network's input; only one timestep of one sequence can be streamed"
             )
         raise RebindAxis(origin, role, x.shape[axis])
-
-
-def _merge_origins(rank: int, *xs: Sym) -> tuple[Axis | None, ...]:
-    merged: list[Axis | None] = [None] * rank
-    for x in xs:
-        for i in range(1, x.ndim + 1):
-            if x.origin[-i] is not None and merged[-i] is None:
-                merged[-i] = x.origin[-i]
-    return tuple(merged)
-
-
-def _reshape_origin(x: Sym, shape: Shape) -> tuple[Axis | None, ...]:
-    """Axes keep their origin where the elements before and after them stay the same in number."""
-    origin: list[Axis | None] = [None] * len(shape)
-    before = 1
-    at: dict[tuple[int, int], list[Axis | None]] = {}
-    for d, o in zip(x.shape, x.origin, strict=True):
-        at.setdefault((before, d), []).append(o)
-        before *= d
-    before = 1
-    for i, d in enumerate(shape):
-        tags = at.get((before, d))
-        if tags:
-            origin[i] = tags.pop(0)
-        before *= d
-    return tuple(origin)

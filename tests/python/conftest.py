@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from small_networks import gru_onnx, gru_rtrnn
 
 import rtrnn
 
@@ -24,3 +25,15 @@ def models() -> Path:
     if not path:
         pytest.skip("RTRNN_MODELS is not set: the recorded reference networks are not at hand")
     return Path(path)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A small policy as a .rtrnn file."""
+    return gru_rtrnn(tmp_path / "gru.rtrnn")
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """The same as an ONNX file with its state as input and output."""
+    return gru_onnx(tmp_path / "gru.onnx")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -144,3 +146,9 @@ def torchscript(path: Path, form: str, directions: int = 1) -> Path:
         module = {"passed": Passed, "buffer": Buffer, "bare": Bare}[form]().eval()
         torch.jit.script(module).save(str(path))
     return path
+
+
+def rtrnn_command(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the installed `rtrnn` with these arguments."""
+    command = [sys.executable, "-I", "-m", "rtrnn", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)

@@ -7,29 +7,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from small_networks import H, I, O, gru_onnx, gru_rtrnn, observations, torchscript, two_input_rtrnn
+from small_networks import H, I, O, gru_onnx, observations, rtrnn_command, torchscript, two_input_rtrnn
 
 import rtrnn
 from rtrnn.cli import main
-
-
-def rtrnn_command(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", "-m", "rtrnn", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Path:
-    return gru_rtrnn(tmp_path / "gru.rtrnn")
-
-
-@pytest.fixture
-def foreign(tmp_path: Path) -> Path:
-    return gru_onnx(tmp_path / "gru.onnx")
 
 
 def expected_outputs(path: Path, xs: np.ndarray) -> np.ndarray:

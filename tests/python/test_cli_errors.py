@@ -11,25 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_networks import gru_onnx, gru_rtrnn, observations, two_input_rtrnn
+from small_networks import gru_onnx, observations, rtrnn_command, two_input_rtrnn
 
 from rtrnn.cli import main
-
-
-def rtrnn_command(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", "-m", "rtrnn", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Path:
-    return gru_rtrnn(tmp_path / "gru.rtrnn")
-
-
-@pytest.fixture
-def foreign(tmp_path: Path) -> Path:
-    return gru_onnx(tmp_path / "gru.onnx")
-
 
 #: Arguments, and a part of the one line that the user reads. {name} are files that the test makes.
 MISTAKES: list[tuple[str, str]] = [
