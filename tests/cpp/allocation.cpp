@@ -1,0 +1,67 @@
+// Counts every operator new of the process, so that a step that allocates is seen.
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "networks.hpp"
+#include "stream/stream.hpp"
+
+namespace {
+
+std::atomic<std::size_t> allocations{0};
+
+void* counted(std::size_t size, std::size_t alignment) {
+    ++allocations;
+    void* memory = nullptr;
+    if (posix_memalign(&memory, alignment < sizeof(void*) ? sizeof(void*) : alignment, size ? size : 1) != 0) throw std::bad_alloc();
+    return memory;
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
+void* operator new[](std::size_t size) { return counted(size, alignof(std::max_align_t)); }
+void* operator new(std::size_t size, std::align_val_t alignment) { return counted(size, static_cast<std::size_t>(alignment)); }
+void* operator new[](std::size_t size, std::align_val_t alignment) { return counted(size, static_cast<std::size_t>(alignment)); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+using namespace rtrnn;
+using namespace rtrnn::testing;
+
+TEST_CASE("step, prepare, reset, state calls and process allocate nothing") {
+    for (const char* op : {"rnn", "gru", "lstm"}) {
+        const auto plan = std::make_shared<const Plan>(policy(op));
+        Stream stream(plan, OnNonFinite::hold);
+        std::vector<float> saved(plan->state_size()), xs(11 * 20, 0.25f), ys(5 * 20);
+        const float* in = xs.data();
+        float* out = ys.data();
+        const std::size_t before = allocations;
+        for (int t = 0; t < 1000; ++t) {
+            stream.input(0)[0] = static_cast<float>(t);
+            stream.step();
+            if (t % 2) stream.prepare();
+            if (t % 100 == 50) stream.input(0)[1] = NAN;
+            if (t % 100 == 60) stream.input(0)[1] = 0;
+        }
+        std::memcpy(saved.data(), stream.state(), saved.size() * sizeof(float));
+        stream.set_state(saved.data());
+        stream.process(&in, &out, 20, nullptr);
+        stream.reset();
+        CHECK(allocations == before);
+        CHECK(stream.nonfinite_count() == 100);
+        Stream twin(stream);   // what does allocate is seen
+        CHECK(allocations > before);
+    }
+}
