@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rtrnn import _core
-from rtrnn._stream import Batch, Stream
 from rtrnn.errors import (
     Error,
     FileFormatError,
@@ -20,10 +20,11 @@ from rtrnn.errors import (
     StateError,
     UnsupportedError,
 )
-from rtrnn.model import Model
 
 if TYPE_CHECKING:
+    from rtrnn._stream import Batch, Stream
     from rtrnn.loading import from_torch, load
+    from rtrnn.model import Model
 
 __all__ = [
     "Batch",
@@ -69,10 +70,23 @@ def cmake_dir() -> str:
     return str(files("rtrnn") / "lib" / "cmake" / "rtrnn")
 
 
-def __getattr__(name: str) -> Any:
-    # Importers are imported when first asked for: `import rtrnn` stays fast.
-    if name in ("load", "from_torch"):
-        from rtrnn import loading
+# NumPy and the importers are imported when something that needs them is first asked for: `import rtrnn` stays fast.
+_LAZY = {
+    "Batch": "rtrnn._stream",
+    "Model": "rtrnn.model",
+    "Stream": "rtrnn._stream",
+    "from_torch": "rtrnn.loading",
+    "load": "rtrnn.loading",
+}
 
-        return getattr(loading, name)
-    raise AttributeError(f"module 'rtrnn' has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'rtrnn' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_LAZY))
