@@ -31,6 +31,7 @@ class Model:
         #: What the importer noticed and a user should know.
         self.warnings: tuple[str, ...] = tuple(warnings)
         self._plans: dict[tuple[str, str], _core.Plan] = {}
+        self._sequences: dict[tuple[str, str, str], _core.Sequence] = {}
 
     # -- description -----------------------------------------------------------------------------------
 
@@ -149,33 +150,26 @@ class Model:
             raise ValueError(f"inputs differ in their time and batch sizes: {sorted(lead)}")
         ((steps, count),) = lead
         lengths = _lengths(sequence_lens, steps, count)
-        results = self._run_batch(arrays, lengths, weights, isa, on_nonfinite)
+        sequence = self._sequence(weights, isa, on_nonfinite)
+        results = self._run_batch(sequence, arrays, lengths)
         if not is_batch:
-            results = [r[0] if i in self._once() else r[:, 0] for i, r in enumerate(results)]
+            results = [r[:, 0] if sequence.is_per_timestep(i) else r[0] for i, r in enumerate(results)]
         if isinstance(xs, Mapping):
             return dict(zip(self.outputs, results, strict=True))
         return results[0] if len(results) == 1 else tuple(results)
 
     def _sequence(self, weights: str, isa: str | None, on_nonfinite: str) -> _core.Sequence:
-        return _core.Sequence(self.graph, weights, isa or os.environ.get("RTRNN_ISA", ""), on_nonfinite)
+        key = (weights, isa or os.environ.get("RTRNN_ISA", ""), on_nonfinite)
+        if key not in self._sequences:
+            self._sequences[key] = _core.Sequence(self.graph, *key)
+        return self._sequences[key]
 
-    def _once(self) -> set[int]:
-        """Outputs that exist once per sequence."""
-        if self.graph.is_causal:
-            return set()
-        sequence = self._sequence("f32", None, "error")
-        return {i for i in range(len(self.outputs)) if not sequence.is_per_timestep(i)}
-
-    def _run_batch(
-        self, arrays: list[Array], lengths: list[int], weights: str, isa: str | None, on_nonfinite: str
-    ) -> list[Array]:
-        sequence = self._sequence(weights, isa, on_nonfinite)
+    def _run_batch(self, sequence: _core.Sequence, arrays: list[Array], lengths: list[int]) -> list[Array]:
         shapes = list(self.outputs.values())
         sizes = [int(np.prod(shape)) for shape in shapes]
         steps = arrays[0].shape[0] if arrays else max(lengths, default=0)
-        once = self._once()
         results = [
-            np.zeros((len(lengths), *shape) if i in once else (steps, len(lengths), *shape), np.float32)
+            np.zeros((steps, len(lengths), *shape) if sequence.is_per_timestep(i) else (len(lengths), *shape), np.float32)
             for i, shape in enumerate(shapes)
         ]
         for b, length in enumerate(lengths):
@@ -183,10 +177,10 @@ class Model:
                 continue
             columns = [np.ascontiguousarray(a[:length, b]).reshape(length, -1) for a in arrays]
             for i, value in enumerate(sequence.run(columns, length, sizes)):
-                if i in once:
-                    results[i][b] = value.reshape(shapes[i])
-                else:
+                if sequence.is_per_timestep(i):
                     results[i][:length, b] = value.reshape((length, *shapes[i]))
+                else:
+                    results[i][b] = value.reshape(shapes[i])
         return results
 
 

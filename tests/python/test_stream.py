@@ -352,6 +352,17 @@ def test_save_load_and_pickle_keep_every_bit(model, xs, tmp_path):
         model.save(tmp_path / "nowhere" / "policy.rtrnn")
 
 
+def test_any_safetensors_reader_opens_the_file(model, tmp_path):
+    safetensors = pytest.importorskip("safetensors")
+    path = tmp_path / "policy.rtrnn"
+    model.set_metadata("rate_hz", "50")
+    model.save(path)
+    with safetensors.safe_open(path, "numpy") as file:
+        assert sorted(file.keys()) == sorted(model.graph.tensor_names)
+        assert all(np.array_equal(file.get_tensor(name), model.graph.tensor(name)) for name in file.keys())  # noqa: SIM118
+        assert file.metadata()["rate_hz"] == "50"
+
+
 def test_files_that_are_not_networks(tmp_path):
     path = tmp_path / "file"
     with pytest.raises(FileNotFoundError):

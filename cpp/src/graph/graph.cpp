@@ -12,13 +12,13 @@ namespace {
 
 std::string quoted(const std::string& name) { return "'" + name + "'"; }
 
-void check_shape(const Shape& shape, const std::string& owner) {
+void check_shape(const Shape& shape, const std::string& owner, std::int64_t limit = Graph::max_value_elements) {
     if (shape.empty() || shape.size() > Graph::max_rank)
         fail(owner + ": a shape must have 1 to " + std::to_string(Graph::max_rank) + " dimensions, found " + std::to_string(shape.size()));
     std::int64_t count = 1;
     for (const std::int64_t d : shape) {
         if (d < 1) fail(owner + ": every dimension must be at least 1, found shape " + to_string(shape));
-        if (d > Graph::max_elements / count) fail(owner + ": shape " + to_string(shape) + " is larger than " + std::to_string(Graph::max_elements) + " elements");
+        if (d > limit / count) fail(owner + ": shape " + to_string(shape) + " is larger than " + std::to_string(limit) + " elements");
         count *= d;
     }
 }
@@ -135,14 +135,14 @@ void Graph::add_input(const std::string& name, const Shape& shape) {
 void Graph::add_tensor(const std::string& name, const Shape& shape, std::shared_ptr<const float> data) {
     claim(name, "tensor");
     if (name == "__metadata__") fail("tensor '__metadata__': the name is reserved by the file format");
-    check_shape(shape, "tensor " + quoted(name));
+    check_shape(shape, "tensor " + quoted(name), max_elements);
     values_[name] = {ValueKind::tensor, tensors_.size(), 0, shape};
     tensors_.push_back({name, shape, std::move(data)});
 }
 
 void Graph::add_tensor(const std::string& name, const Shape& shape, const float* data) {
     claim(name, "tensor");
-    check_shape(shape, "tensor " + quoted(name));
+    check_shape(shape, "tensor " + quoted(name), max_elements);
     const auto count = static_cast<std::size_t>(element_count(shape));
     std::shared_ptr<float> copy(new float[count], std::default_delete<float[]>());
     std::memcpy(copy.get(), data, count * sizeof(float));

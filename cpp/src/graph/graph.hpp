@@ -86,7 +86,8 @@ struct Value {
 class RTRNN_EXPORT Graph {
 public:
     // The largest sizes a Graph may describe; a file that claims more is refused before memory is asked for.
-    static constexpr std::int64_t max_elements = std::int64_t{1} << 31;
+    static constexpr std::int64_t max_elements = std::int64_t{1} << 31;         // of a tensor
+    static constexpr std::int64_t max_value_elements = std::int64_t{1} << 26;   // of an input, a state or a computed value
     static constexpr std::size_t max_rank = 8;
     static constexpr std::size_t max_names = std::size_t{1} << 20;
 

@@ -78,7 +78,7 @@ void infer_permute(ShapeRule& rule) {
 
 void check_positive(const ShapeRule& rule, const Shape& y) {
     for (const std::int64_t d : y)
-        if (d < 1 || d > Graph::max_elements) rule.fail("shape " + to_string(y) + " is not possible");
+        if (d < 1 || d > Graph::max_value_elements) rule.fail("shape " + to_string(y) + " is not possible");
 }
 
 void infer_reshape(ShapeRule& rule) {
