@@ -75,7 +75,7 @@ class Lstm(Written):
         return torch.sigmoid(o) * torch.tanh(c), c
 
 
-class Elman(Written):
+class Vanilla(Written):
     kind = "rnn"
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ def imported(module: Written, how: str) -> Draft:
 
 
 @pytest.mark.parametrize("how", ["legacy", "dynamo", "torch.export"])
-@pytest.mark.parametrize("written", [Gru, ResetBefore, Lstm, Elman])
+@pytest.mark.parametrize("written", [Gru, ResetBefore, Lstm, Vanilla])
 def test_written_cell(written: Any, how: str) -> None:
     torch.manual_seed(0)
     module = written().eval()

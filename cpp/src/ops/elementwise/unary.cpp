@@ -14,7 +14,7 @@ struct Entry {
     float alpha, beta;
 };
 
-// In the order of UnaryKind. The selu constants are those of Klambauer et al. 2017 as f32.
+// In the order of UnaryKind. The selu constants are those of "Self-Normalizing Neural Networks" (2017) as f32.
 constexpr Entry entries[] = {
     {"identity", 0, 0},
     {"neg", 0, 0},

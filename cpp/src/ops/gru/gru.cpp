@@ -1,4 +1,4 @@
-// Gated recurrent unit (Cho et al. 2014), gates r, z, n; two forms that differ in where the reset gate acts:
+// Gated recurrent unit ("Learning Phrase Representations using RNN Encoder-Decoder", 2014), gates r, z, n; two forms that differ in where the reset gate acts:
 //   reset "after" (PyTorch, cuDNN, Keras reset_after=True, ONNX linear_before_reset=1):
 //       n = g(W_in x + b_in + r * (W_hn h + b_hn))
 //   reset "before" (the paper, ONNX default):

@@ -1,4 +1,4 @@
-// Layer normalisation over the last axis (Ba et al. 2016): y = (x - mean) / sqrt(variance + eps) * weight + bias.
+// Layer normalisation over the last axis ("Layer Normalization", 2016): y = (x - mean) / sqrt(variance + eps) * weight + bias.
 #include "ops/list.hpp"
 #include "plan/lowering.hpp"
 

@@ -1,6 +1,6 @@
-// Long short-term memory (Hochreiter and Schmidhuber 1997; peepholes: Gers et al. 2002), gates i, f, g, o:
+// Long short-term memory ("Long Short-Term Memory", 1997; peepholes: "Learning Precise Timing with LSTM Recurrent Networks", 2002), gates i, f, g, o:
 //   c' = f * c + i * g        h' = o * tanh(c')
-// with an optional projection h' = weight_hr (o * tanh(c')) (Sak et al. 2014; PyTorch proj_size) and ONNX's input_forget
+// with an optional projection h' = weight_hr (o * tanh(c')) ("LSTM Recurrent Neural Network Architectures for Large Scale Acoustic Modeling", 2014; PyTorch proj_size) and ONNX's input_forget
 // (f = 1 - i).
 #include "ops/cell/cell.hpp"
 #include "ops/linear/linear.hpp"

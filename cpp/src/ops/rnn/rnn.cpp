@@ -1,4 +1,4 @@
-// Vanilla (Elman) RNN: h' = f(W_ih x + b_ih + W_hh h + b_hh), f = tanh unless said otherwise (relu in PyTorch's other form).
+// Vanilla RNN: h' = f(W_ih x + b_ih + W_hh h + b_hh), f = tanh unless said otherwise (relu in PyTorch's other form).
 #include "ops/cell/cell.hpp"
 #include "ops/list.hpp"
 #include "plan/packing.hpp"
