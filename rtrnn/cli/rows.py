@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from rtrnn.cli.common import UserError
 
-__all__ = ["column_names", "format_row", "parse_rows", "read_array", "read_inputs", "write_arrays"]
+__all__ = ["column_names", "format_row", "parse_rows", "read_array", "read_inputs", "standard_input", "write_arrays"]
 
 Array = npt.NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
@@ -43,6 +44,13 @@ def _text(lines: Iterable[str], source: str) -> Iterator[str]:
         yield from lines
     except UnicodeDecodeError:
         raise UserError(f"{source}: expected text with comma-separated numbers, found binary data") from None
+
+
+def standard_input() -> TextIO:
+    """Standard input as UTF-8 in every locale: the C locale would let binary data pass as text."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+    return sys.stdin
 
 
 def _is_number(cell: str) -> bool:
@@ -93,7 +101,7 @@ def _same_length(arrays: dict[str, Array]) -> dict[str, Array]:
 def read_array(path: str, name: str, shape: tuple[int, ...]) -> Array:
     """One input as (T, *shape); ``-`` is standard input."""
     if path == "-":
-        rows = list(parse_rows(sys.stdin, prod(shape), "standard input"))
+        rows = list(parse_rows(standard_input(), prod(shape), "standard input"))
         return _stacked(rows, shape)
     if Path(path).suffix == ".npz":
         arrays = _read_npz(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,13 +83,13 @@ def _pipe(stream: Stream, model: Model, header: bool) -> None:
     """Each output as soon as its input has come."""
     from math import prod
 
-    from rtrnn.cli.rows import column_names, format_row, parse_rows
+    from rtrnn.cli.rows import column_names, format_row, parse_rows, standard_input
 
     ((_, shape),) = model.inputs.items()
     if header:
         print(",".join(column_names(model.outputs)), flush=True)
     # readline, not iteration: the latter may wait for more than one line.
-    lines = iter(sys.stdin.readline, "")
+    lines = iter(standard_input().readline, "")
     buffers = stream.output if len(model.outputs) > 1 else {"": stream.output}
     for count, row in enumerate(parse_rows(lines, prod(shape), "standard input"), 1):
         stream.input.flat[:] = row

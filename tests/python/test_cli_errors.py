@@ -172,9 +172,10 @@ def test_mistakes_in_a_pipe(network: Path, text: str, message: str) -> None:
     assert any(part in result.stderr for part in message.split("|"))
 
 
-def test_binary_data_in_a_pipe(network: Path) -> None:
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_binary_data_in_a_pipe(network: Path, locale: str) -> None:
     command = [sys.executable, "-I", "-m", "rtrnn", "run", str(network), "--input", "-"]
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    environment = {**os.environ, "LC_ALL": locale}
     result = subprocess.run(command, input=b"\xff\xfe\x00\x01\n", capture_output=True, timeout=60, env=environment)
     assert result.returncode == 1
     assert b"found binary data" in result.stderr
