@@ -61,7 +61,7 @@ class Builder:
 
     def __init__(self) -> None:
         self.draft = Draft()
-        #: (node output, user-visible layer name) pairs are recorded here by importers that name layers
+        #: what nodes and tensors made from here on are named after; importers set it to the foreign node's name
         self.hint = ""
         #: Input axes that a recurrent layer ran over.
         self.time_axes: set[Axis] = set()

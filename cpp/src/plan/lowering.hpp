@@ -89,8 +89,6 @@ private:
     Placement& placement_;
     std::unordered_map<std::string, const float*> tensors_;
     std::unordered_map<std::string, bool> state_only_;
-
-    friend class Plan;
 };
 
 }  // namespace rtrnn

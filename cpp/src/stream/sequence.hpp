@@ -18,7 +18,6 @@ public:
 
     // False for an output that exists once per sequence (it is behind a `last` node in a Graph that is not causal).
     bool is_per_timestep(std::size_t output) const { return per_timestep_[output]; }
-    const Plan& first_plan() const { return *passes_.front().plan; }
 
     // One sequence of `count` >= 1 timesteps from fresh states: inputs[i] holds (count, size of input i); outputs[i] receives
     // (count, size of output i), or (size of output i) once. Allocates; safe to call from several threads. On a status other
