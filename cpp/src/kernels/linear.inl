@@ -3,21 +3,22 @@
 
 template <class V>
 void linear_tiles(const LinearArgs& a, float* arena) {
-    const float* x = resolve(a.x, arena);
-    float* y = arena + a.y.offset;
     const bool activated = a.activation.kind != UnaryKind::identity;
-    for (int batch = 0; batch < a.batch; ++batch) {
-        const float* weights = a.weights;
-        const float* bias = a.bias;
-        for (int row = 0; row < a.rows; row += V::lanes) {
+    const float* weights = a.weights;
+    const float* bias = a.bias;
+    // A tile's weights stay in L1 for all x.
+    for (int row = 0; row < a.rows; row += V::lanes) {
+        const float* x = resolve(a.x, arena);
+        float* y = arena + a.y.offset;
+        for (int batch = 0; batch < a.batch; ++batch) {
             V sum = row_sums<1, 4, V>(weights, bias, x, a.cols).gate[0];
             if (activated) activate(a.activation, sum);
             store_up_to(y + row, a.rows - row, sum);
-            weights += a.cols * V::lanes;
-            bias += V::lanes;
+            x += a.cols;
+            y += a.rows;
         }
-        x += a.cols;
-        y += a.rows;
+        weights += a.cols * V::lanes;
+        bias += V::lanes;
     }
 }
 
