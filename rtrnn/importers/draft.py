@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from rtrnn.errors import GraphError
 if TYPE_CHECKING:
     from rtrnn import _core
 
-__all__ = ["CELL_OPS", "VIEW_OPS", "Draft", "Node", "State", "Turn"]
+__all__ = ["CELL_OPS", "VIEW_OPS", "Draft", "Node", "State", "Turn", "depends_on"]
 
 Shape = tuple[int, ...]
 
@@ -151,17 +151,8 @@ class Draft:
         return users
 
     def depends_on(self, value: str) -> set[str]:
-        """Every value that `value` is computed from, itself included."""
-        producers = self.producers()
-        seen: set[str] = set()
-        pending = [value]
-        while pending:
-            at = pending.pop()
-            if at and at not in seen:
-                seen.add(at)
-                if at in producers:
-                    pending.extend(producers[at].inputs)
-        return seen
+        """See :func:`depends_on`."""
+        return depends_on(self.producers(), value)
 
     def roots(self) -> set[str]:
         """Values that must be computed: the outputs and the states' next values."""
@@ -255,3 +246,16 @@ class Draft:
                     f"value {value!r}: the importer expected shape {shape}, the Graph says {graph.shape(value)}"
                 )
         return graph
+
+
+def depends_on(producers: Mapping[str, Node], value: str) -> set[str]:
+    """Every value that `value` is computed from, itself included; `producers` is :meth:`Draft.producers`."""
+    seen: set[str] = set()
+    pending = [value]
+    while pending:
+        at = pending.pop()
+        if at and at not in seen:
+            seen.add(at)
+            if at in producers:
+                pending.extend(producers[at].inputs)
+    return seen

@@ -7,11 +7,31 @@ gives it away is a gate: a product of two values of which neither is a function 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from rtrnn.importers.draft import Draft, Node
 
-__all__ = ["warn_about_dropped_state"]
+__all__ = ["warn_about_dropped_layer", "warn_about_dropped_state"]
 
+_TEXT = (
+    "the network has {} but no state: each output depends on that step's inputs alone. If the original keeps its state in "
+    "buffers or attributes, its exporter has dropped it: import the live module (rtrnn.from_torch), a scripted module or a "
+    ".pt2 file, or make the state an argument and a result of forward"
+)
 _SQUASHING = frozenset({"sigmoid", "hard_sigmoid", "tanh"})
+
+
+#: What PyTorch calls the weights of its recurrent layers and cells.
+_RECURRENT_WEIGHTS = re.compile(r"(^|\.)(weight|bias)_(ih|hh)(_l\d+)?(_reverse)?$")
+
+
+def warn_about_dropped_layer(draft: Draft, names: Iterable[str]) -> None:
+    """Adds a warning when the file's tensors, by their `names`, are those of a recurrent layer and `draft` has no state:
+    a plain recurrent layer has no gates that would give it away."""
+    lost = next((name for name in names if _RECURRENT_WEIGHTS.search(name)), None)
+    if lost is not None and not draft.states and not any("no state" in text for text in draft.warnings):
+        draft.warnings.append(_TEXT.format(f"tensors of a recurrent layer ({lost!r})"))
 
 
 def warn_about_dropped_state(draft: Draft) -> None:
@@ -24,12 +44,7 @@ def warn_about_dropped_state(draft: Draft) -> None:
     squashed: set[str] = set()
     for node in draft.nodes:
         if node.op == "mul" and _is_gate(draft, producers, node, reached, squashed):
-            draft.warnings.append(
-                f"the network has gates (node {node.name!r}) but no state: each output depends on that step's inputs "
-                "alone. If the original keeps its state in buffers or attributes, its exporter has dropped it: import "
-                "the live module (rtrnn.from_torch), a scripted module or a .pt2 file, or make the state an argument "
-                "and a result of forward"
-            )
+            draft.warnings.append(_TEXT.format(f"gates (node {node.name!r})"))
             return
         if reached.intersection(node.inputs):
             reached.update(node.outputs)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtrnn.errors import StateError, UnsupportedError
-from rtrnn.importers.draft import CELL_STATES, VIEW_OPS, Draft, Node, Shape, State
+from rtrnn.importers.draft import CELL_STATES, VIEW_OPS, Draft, Node, Shape, State, depends_on
 from rtrnn.importers.recognise import recognise_cells
 
 __all__ = ["check_cell_states", "final_states", "pair_states", "says_state"]
@@ -70,7 +70,7 @@ def check_cell_states(draft: Draft) -> None:
         if node.turn is not None:
             continue  # within a timestep a layer may begin anywhere
         for k, position in enumerate(CELL_STATES.get(node.op, ())):
-            reached = _depends_on(producers, node.inputs[position])
+            reached = depends_on(producers, node.inputs[position])
             inputs = sorted(reached & draft.inputs.keys())
             if inputs and not reached & draft.states.keys():
                 raise UnsupportedError(
@@ -233,7 +233,7 @@ class _Pairing:
 
     def by_names(self) -> None:
         inputs, outputs = self.free_inputs(), self.free_outputs()
-        reach = {o: _depends_on(self.producers, self.draft.outputs[o]) for o in outputs}
+        reach = {o: depends_on(self.producers, self.draft.outputs[o]) for o in outputs}
         for position, name in enumerate(inputs):
             free = [o for o in outputs if o not in self.pairs.values()]
             # The first input and the first output are the data's unless their names say otherwise.
@@ -314,7 +314,7 @@ class _Pairing:
 def _warn_steady(draft: Draft, name: str, output: str) -> None:
     """A state that cannot change is worth a word: the export may have returned the old state in place of the new one."""
     producers = draft.producers()
-    sources = {v for v in _depends_on(producers, draft.outputs[output]) if v not in producers}
+    sources = {v for v in depends_on(producers, draft.outputs[output]) if v not in producers}
     value = draft.outputs[output]
     while value in producers and producers[value].op in VIEW_OPS and len(set(producers[value].inputs)) == 1:
         value = producers[value].inputs[0]
@@ -345,19 +345,6 @@ def _set_initial(state: State, name: str, value: npt.ArrayLike) -> None:
             f"initial_states[{name!r}] has shape {array.shape}; expected {int(np.prod(state.shape))} values"
         )
     state.initial = array.reshape(state.shape)
-
-
-def _depends_on(producers: dict[str, Node], value: str) -> set[str]:
-    """Every value that `value` is computed from, itself included."""
-    seen: set[str] = set()
-    pending = [value]
-    while pending:
-        at = pending.pop()
-        if at and at not in seen:
-            seen.add(at)
-            if at in producers:
-                pending.extend(producers[at].inputs)
-    return seen
 
 
 def _words(name: str) -> frozenset[str]:

@@ -135,16 +135,12 @@ def test_without_the_onnx_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_operator() -> None:
-    with pytest.raises(
-        UnsupportedError, match="ONNX: Det node 'the_node': operator not supported; supported are Abs, Acos"
-    ) as e:
+    message = (
+        "ONNX: Det node 'the_node': operator not supported; export the network without it, or written in the "
+        r"\d+ operators that docs/formats.md lists$"
+    )
+    with pytest.raises(UnsupportedError, match=message):
         load_quietly(one("Det", x=(3, 3)))
-    listed, advice = str(e.value).split("supported are ")[1].split(". ")
-    names = listed.split(", ")
-    assert names == sorted(names)
-    assert "GRU" in names
-    assert "TopK" not in names
-    assert advice == "Export the network without it, or written in these"
 
 
 def test_operator_of_another_domain() -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from rtrnn.errors import FileFormatError, GraphError, StateError, UnsupportedError
 from rtrnn.importers.draft import Draft
 from rtrnn.importers.finish import finish
+from rtrnn.importers.gates import warn_about_dropped_layer
 from rtrnn.importers.onnx.reader import import_onnx, opset_of, read_model
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def load_onnx(
         states=states,
         initial_states=initial_states,
     )
+    warn_about_dropped_layer(draft, [tensor.name for tensor in model.graph.initializer])
     finals.warn(draft)
     check_finite(draft, reading.not_finite)
     return draft

@@ -174,8 +174,8 @@ class GraphImport:
         label = node.name or next((o for o in node.output if o), "")
         if kind not in OPS:
             raise UnsupportedError(
-                f"{kind} node {label!r}: operator not supported; supported are "
-                f"{', '.join(sorted(OPS.keys() - refused.REFUSED.keys()))}. Export the network without it, or written in these"
+                f"{kind} node {label!r}: operator not supported; export the network without it, or written in the "
+                f"{len(OPS.keys() - refused.REFUSED.keys())} operators that docs/formats.md lists"
             )
         for name in node.input:
             if name and name not in scope:
