@@ -97,6 +97,7 @@ class Machine:
         if all(t.read().const is not None for t in tensors) and (self.fold_all or not _recurrent(name)):
             return self._fold(name, op, schema, values)
         if name not in LOWERINGS:
+            _refuse_random(op)
             known = sum(not k.startswith("_") for k in LOWERINGS)
             raise UnsupportedError(
                 "this operator is not supported on values that depend on the input; write the network without it, or in the "
@@ -146,9 +147,8 @@ class Machine:
     # -- details ---------------------------------------------------------------------------------------
 
     def _fold(self, name: str, op: Any, schema: Any, values: Mapping[str, Any]) -> Any:
-        if torch.Tag.nondeterministic_seeded in getattr(op, "tags", ()) and not _recurrent(name):
-            raise UnsupportedError("a random value; the network must be deterministic")
-
+        if not _recurrent(name):
+            _refuse_random(op)
         _check_size(name, values)
 
         def plain(value: Any) -> Any:
@@ -205,6 +205,11 @@ def _check_size(name: str, values: Mapping[str, Any]) -> None:
             continue
         if asked > _MAX_FOLDED:
             raise UnsupportedError(f"{key} = {value} makes {asked} values; expected at most {_MAX_FOLDED}")
+
+
+def _refuse_random(op: Any) -> None:
+    if torch.Tag.nondeterministic_seeded in getattr(op, "tags", ()):
+        raise UnsupportedError("a random value; the network must be deterministic: give it as an input")
 
 
 def _recurrent(name: str) -> bool:
