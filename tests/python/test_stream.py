@@ -371,13 +371,15 @@ def test_files_that_are_not_networks(tmp_path):
         b"": "empty",
         b"hello, world, this is text": "not a format that rtrnn knows",
         b"PK\x03\x04 not really": "damaged zip",
-        (2).to_bytes(8, "little") + b"{}": "without an rtrnn graph",
-        (500).to_bytes(8, "little") + b'{"a":': "truncated",
+        (500).to_bytes(8, "little") + b'{"a":': "damaged or cut short",
     }.items():
         path.write_bytes(content)
         with pytest.raises(rtrnn.FileFormatError, match=words) as caught:
             rtrnn.load(path)
         assert str(path) in str(caught.value)
+    path.write_bytes((2).to_bytes(8, "little") + b"{}")  # a safetensors file without a Graph or a weight
+    with pytest.raises(rtrnn.UnsupportedError, match="safetensors state dict: .*keys say no known network: none"):
+        rtrnn.load(path)
 
 
 def test_a_truncated_rtrnn_file_is_refused(tmp_path):
