@@ -1,0 +1,48 @@
+// Takes a fixed number of steps of one network, for tools/bench/instructions to count under callgrind.
+//
+//   instruction_steps NETWORK step|prepare|finish COUNT
+//
+// What is counted is counted_part: collection is toggled at its entry and exit.
+#include <cstdio>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "networks.hpp"
+#include "stream/stream.hpp"
+
+namespace {
+
+rtrnn::Status status = rtrnn::Status::ok;
+
+}  // namespace
+
+// Of external linkage and never inlined, so that callgrind knows it by its name.
+extern "C" [[gnu::noinline]] void counted_part(rtrnn::Stream* stream, bool prepare) {
+    if (prepare) stream->prepare();
+    else status = stream->step();
+}
+
+int main(int argc, char** argv) {
+    try {
+        const std::string part = argc == 4 ? argv[2] : "";
+        const int count = argc == 4 ? std::stoi(argv[3]) : 0;
+        if (count < 1 || (part != "step" && part != "prepare" && part != "finish"))
+            throw std::invalid_argument("usage: instruction_steps NETWORK step|prepare|finish COUNT");
+        const rtrnn::Graph graph = rtrnn::benchmarks::named_network(argv[1]);
+        const auto plan = std::make_shared<const rtrnn::Plan>(graph);
+        rtrnn::Stream stream(plan);
+        const std::vector<float> x = rtrnn::benchmarks::random_rows(graph, 1);
+        std::memcpy(stream.input(0), x.data(), x.size() * sizeof(float));
+        for (int i = 0; i < count; ++i) {
+            if (part == "finish") stream.prepare();
+            counted_part(&stream, part == "prepare");
+            if (part == "prepare") status = stream.step();
+            if (status != rtrnn::Status::ok) throw std::runtime_error("the network did not stay finite");
+        }
+        std::printf("%s %s\n", plan->kernels().name, argv[1]);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "instruction_steps: %s\n", error.what());
+        return 1;
+    }
+}
