@@ -68,7 +68,7 @@ void print_json(const std::vector<Row>& rows, const Limits& limits, const std::s
     json::Array levels, results, caches;
     for (const ReadLimit& level : limits.levels) levels.push_back(read_limit(level));
     for (const CacheLevel& cache : cache_levels())
-        caches.push_back(json::Object{{"level", std::int64_t{cache.level}}, {"bytes", static_cast<std::int64_t>(cache.bytes)}});
+        caches.push_back(json::Object{{"name", "L" + std::to_string(cache.level)}, {"bytes", static_cast<std::int64_t>(cache.bytes)}});
     for (const Row& row : rows) {
         json::Object one{{"network", row.network}, {"form", row.form}, {"precision", std::string("f32")}, {"engine", std::string("rtrnn C++")},
                          {"median_ns", row.median_ns}, {"low_ns", row.low_ns}, {"p50_ns", row.singles.p50}, {"p99_ns", row.singles.p99},
