@@ -36,6 +36,7 @@ py::list read_limits(const std::vector<ReadLimit>& limits) {
 }  // namespace
 
 void bind_bench(py::module_& m) {
+    m.def("timer_overhead_ns", &timer_overhead_ns, "What two reads of the clock in C++ with nothing between them show.");
     py::class_<LimitProbes>(m, "LimitProbes")
         .def(py::init<const std::vector<std::size_t>&>(), "working_sets"_a = std::vector<std::size_t>())
         .def("one_turn", &LimitProbes::one_turn)

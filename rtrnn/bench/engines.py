@@ -46,7 +46,7 @@ def trial(model: Model, count: int) -> npt.NDArray[np.float32]:
     """What every engine has to give for the first `count` inputs, from the initial state: (count, all outputs)."""
     stream = model.stream()
     rows = []
-    for x in islice(inputs_for(model), count):
+    for x in islice(cycle(inputs_for(model)), count):
         y = stream.step(x)
         rows.append(np.concatenate([np.ravel(part) for part in (y if isinstance(y, tuple) else (y,))]))
     return np.array(rows)
@@ -77,6 +77,7 @@ def own_engines(model: Model, form: str = "step", weights: str = "f32") -> list[
 class _Own:
     blocks = True
     steps_per_call = 1
+    native = False
 
     def __init__(self, model: Model, weights: str = "f32") -> None:
         self.stream = model.stream(weights)
@@ -172,6 +173,7 @@ class Native:
     """
 
     steps_per_call = 1
+    native = True
 
     def __init__(self, model: Model, weights: str = "f32", part: str = "step") -> None:
         self.name = {
@@ -196,6 +198,7 @@ class EmptyLoop:
     name = "an empty loop"
     blocks = True
     steps_per_call = 1
+    native = False
 
     def __init__(self, model: Model) -> None:
         self.inputs = inputs_for(model)
@@ -235,13 +238,13 @@ class Process(_Block):
     """A sequence at once."""
 
     name = "rtrnn run(xs)"
-    steps_per_call = _DISTINCT_INPUTS
+    steps_per_call = 4 * _DISTINCT_INPUTS
 
     def __init__(self, model: Model, weights: str = "f32") -> None:
         super().__init__(model, weights)
-        first = self.inputs[0]
-        xs = [np.stack([row[i] for row in self.inputs]) for i in range(len(first))] if isinstance(first, tuple) else []
-        self.xs = tuple(xs) if xs else np.stack(self.inputs)
+        rows = self.inputs * (self.steps_per_call // len(self.inputs))
+        several = isinstance(rows[0], tuple)
+        self.xs: Any = tuple(map(np.stack, zip(*rows, strict=True))) if several else np.stack(rows)
         self.model, self.weights = model, weights
 
     def call(self) -> Any:
@@ -258,9 +261,7 @@ class BatchStep(_Block):
         self.name = f"rtrnn batch of {self.size}"
         rows = inputs_for(model)[: self.size]
         several = isinstance(rows[0], tuple)
-        self.x: Any = (
-            tuple(np.stack([row[i] for row in rows]) for i in range(len(rows[0]))) if several else np.stack(rows)
-        )
+        self.x: Any = tuple(map(np.stack, zip(*rows, strict=True))) if several else np.stack(rows)
         self.batch = model.batch(self.size, weights)
 
     def call(self) -> Any:

@@ -89,13 +89,16 @@ def expected(model: Model, form: str, count: int) -> Array:
 def _block_input(model: Model, form: str) -> Array:
     """(T, 1, input) of a whole sequence, or (1, batch, input)."""
     rows = inputs_for(model)
-    return np.stack(rows)[:, None] if form == "run" else np.stack(rows[: BatchStep.size])[None]
+    if form == "batch":
+        return np.stack(rows[: BatchStep.size])[None]
+    return np.stack(rows * (Process.steps_per_call // len(rows)))[:, None]
 
 
 class _Block:
     """A peer whose call takes many timesteps; subclasses give `call` and `result`."""
 
     blocks = True
+    native = False
 
     def __init__(self, name: str, form: str) -> None:
         self.name = name
@@ -178,6 +181,7 @@ class _TorchStep:
     """``y, *state = module(x, *state)`` in inference mode; inputs are tensors already, results stay tensors."""
 
     blocks = True
+    native = False
     steps_per_call = 1
 
     def __init__(self, kind: str, spec: Spec, model: Model) -> None:

@@ -130,6 +130,7 @@ class OnnxRun:
     """``session.run``: state handed on by taking each call's state outputs as the next call's state inputs."""
 
     blocks = True
+    native = False
     steps_per_call = 1
     name = "onnxruntime run"
 
@@ -214,6 +215,7 @@ class OnnxBound:
     """
 
     blocks = True
+    native = False
     steps_per_call = 1
     name = "onnxruntime bound I/O"
 
@@ -302,6 +304,7 @@ class OpenVino:
     """
 
     blocks = True
+    native = False
     steps_per_call = 1
     name = "OpenVINO"
 
@@ -356,6 +359,7 @@ class TorchCall:
     """``module(x)`` in inference mode on one thread; inputs are tensors already, results stay tensors."""
 
     blocks = True
+    native = False
     steps_per_call = 1
     name = "torch module(x)"
 

@@ -39,17 +39,6 @@ std::string first_word(const std::string& path) {
 }
 #endif
 
-// What two reads of the clock with nothing between them show: a mean, for the clock may tick in steps of 10 ns and more; of the
-// lower nine tenths, for an interruption is not the timer's.
-double timer_overhead_ns() {
-    std::vector<std::int64_t> differences(5000);
-    for (std::int64_t& difference : differences) {
-        const auto begin = now_ns();
-        difference = now_ns() - begin;
-    }
-    return lower_mean(std::move(differences));
-}
-
 // The fastest ISA's.
 Rate best(const std::vector<std::vector<double>>& rates) {
     Rate found{0, 0};
@@ -106,6 +95,16 @@ double lower_mean(std::vector<std::int64_t> values) {
     double sum = 0;
     for (std::size_t i = 0; i < count; ++i) sum += static_cast<double>(values[i]);
     return sum / static_cast<double>(count);
+}
+
+// The lower nine tenths: an interruption is not the timer's.
+double timer_overhead_ns() {
+    std::vector<std::int64_t> differences(5000);
+    for (std::int64_t& difference : differences) {
+        const auto begin = now_ns();
+        difference = now_ns() - begin;
+    }
+    return lower_mean(std::move(differences));
 }
 
 LimitProbes::LimitProbes(const std::vector<std::size_t>& working_sets) {

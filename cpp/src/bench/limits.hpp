@@ -27,6 +27,9 @@ double quantile(std::vector<double> values, double share);
 // The mean of the lower nine tenths; 0 of none. Finer than a median where a clock ticks in steps of 10 ns and more.
 double lower_mean(std::vector<std::int64_t> values);
 
+// What two reads of the clock with nothing between them show.
+double timer_overhead_ns();
+
 // A rate over all turns: its median, and the 90th percentile, which is closer to what a quiet machine would give.
 struct Rate {
     double median, high;
