@@ -25,17 +25,17 @@ def draw(facts: dict[str, Any], path: str | Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingExtraError("drawing needs matplotlib: pip install 'rtrnn[demo]'") from error
+        raise MissingExtraError("drawing needs matplotlib: pip install 'rtrnn[bench]'") from error
     steps = [r for r in facts["results"] if r["form"] == "step" and r.get("cell") and "median_ns" in r]
     # Networks of one layer: a policy's time is not a matter of its layer's size alone.
     cells = {c: [r for r in steps if r["network"].startswith(f"{c} ")] for c in ("gru", "lstm", "rnn")}
     cells = {cell: rows for cell, rows in cells.items() if rows}
     if not cells:
         raise UnsupportedError("a figure needs results of the form 'step' for at least one cell and size")
-    engines = list(
-        dict.fromkeys(r["engine"] for rows in cells.values() for r in rows if r["engine"] != "an empty loop")
-    )
-    figure = Figure(figsize=(5.2 * len(cells), 7.6), layout="constrained")
+    # Of the other precisions one line each is enough.
+    drawn = [r for rows in cells.values() for r in rows if r["precision"] == "f32" or r["engine"].startswith(_LIMITED)]
+    engines = list(dict.fromkeys(r["engine"] for r in drawn if r["engine"] != "an empty loop"))
+    figure = Figure(figsize=(4.6 * len(cells) + 2.4, 7.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(cells), squeeze=False, sharey="row", gridspec_kw={"height_ratios": (2, 1)})
     for column, (cell, rows) in enumerate(cells.items()):
@@ -49,13 +49,16 @@ def draw(facts: dict[str, Any], path: str | Path) -> None:
             times.plot([sizes[r["network"]] for r in mine], [r["median_ns"] for r in mine], label=engine, **style)
             if engine.startswith(_LIMITED):
                 shares.plot(
-                    [sizes[r["network"]] for r in mine], [r["read_percent"] for r in mine], label="of reads", **style
+                    [sizes[r["network"]] for r in mine],
+                    [r["read_percent"] for r in mine],
+                    label=f"{engine}, reads",
+                    **style,
                 )
                 style |= {"linestyle": ":"}
                 shares.plot(
                     [sizes[r["network"]] for r in mine],
                     [r["flop_percent"] for r in mine],
-                    label="of multiply-adds",
+                    label=f"{engine}, multiply-adds",
                     **style,
                 )
         _limit_line(times, facts["limits"], sizes)
@@ -71,8 +74,8 @@ def draw(facts: dict[str, Any], path: str | Path) -> None:
         shares.set_xlabel("input x hidden, spaced by bytes of weights")
     axes[0][0].set_ylabel("nanoseconds per step, median")
     axes[1][0].set_ylabel("percent of the machine's limit")
-    axes[0][0].legend(fontsize=7)
-    axes[1][0].legend(fontsize=7)
+    axes[0][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+    axes[1][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
     machine = facts["machine"]
     figure.suptitle(f"{machine['processor']}, {machine['isa']}, one thread, {machine['date'][:10]}", fontsize=10)
     try:
