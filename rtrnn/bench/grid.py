@@ -56,8 +56,8 @@ class GridResult:
     machine: dict[str, Any]
     limits: Limits
     rows: tuple[Row, ...]
-    #: Nanoseconds over the step in C++ of each call from Python: network, precision -> call -> cost.
-    over_native_ns: dict[tuple[str, str], dict[str, float]]
+    #: What :func:`rtrnn.bench.suite.over_native` gives, by network and precision.
+    over_native_ns: dict[tuple[str, str], dict[str, tuple[float, float]]]
     notes: tuple[str, ...]
 
 
@@ -113,7 +113,7 @@ def grid(
     specs = [Spec(f"{cell} {size}", cell, *parse_size(size)) for cell in cells for size in sizes]
     notes: list[str] = []
     rows: list[Row] = []
-    over: dict[tuple[str, str], dict[str, float]] = {}
+    over: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
     with pinned(cpu) as chosen, tempfile.TemporaryDirectory(prefix="rtrnn_bench_") as folder:
         groups = list(_groups(specs, weights, forms, policies, set(peers), Path(folder), notes))
         probes = Probes()
@@ -197,7 +197,7 @@ def _recorded(
 
 def _one_group(
     group: _Group, probes: Probes, seconds: float, rounds: int | None
-) -> tuple[list[Row], dict[tuple[str, str], dict[str, float]]]:
+) -> tuple[list[Row], dict[tuple[str, str], dict[str, tuple[float, float]]]]:
     own = {name: own_engines(group.model, group.form, name) for name in group.precisions}
     precision_of = {engine.name: name for name, engines in own.items() for engine in engines}
     loop = [EmptyLoop(group.model)] if group.form == "step" else []

@@ -35,8 +35,8 @@ class Result:
     gigabytes_per_second: float
     #: The same against the machine's limits.
     shares: Shares
-    #: What each call from Python costs over the step in C++, less the empty loop, in nanoseconds.
-    over_native_ns: dict[str, float]
+    #: What each call from Python costs over the step in C++, less the empty loop: :func:`over_native`.
+    over_native_ns: dict[str, tuple[float, float]]
     #: Peers that could not be timed.
     failures: tuple[Failure, ...]
     #: Why peers are missing or not quite the same.
@@ -89,16 +89,21 @@ def bench(
     )
 
 
-def over_native(report: Report, weights: str = "f32") -> dict[str, float]:
+def over_native(report: Report, weights: str = "f32") -> dict[str, tuple[float, float]]:
     """What the calls from Python cost over the same step in C++ and the loop around them, in nanoseconds.
 
-    A median of differences within a round, which a drift of the clock does not reach.
+    First the median of differences within a round, which a drift of the clock does not reach; then the difference of
+    the low figures, which a busy neighbour does not reach either.
     """
     suffix = "" if weights == "f32" else f" {weights}"
-    loop = next(figures.median_ns for figures in report.engines if figures.name == EmptyLoop.name)
-    calls = ("step(x)", "step(x, out=y)", "step()")
-    native = f"rtrnn C++ step{suffix}"
-    return {call: report.difference_ns(f"rtrnn {call}{suffix}", native) - loop for call in calls}
+    figures = {each.name: each for each in report.engines}
+    loop, native = figures[EmptyLoop.name], figures[f"rtrnn C++ step{suffix}"]
+    found = {}
+    for call in ("step(x)", "step(x, out=y)", "step()"):
+        own = figures[f"rtrnn {call}{suffix}"]
+        median = report.difference_ns(own.name, native.name) - loop.median_ns
+        found[call] = (median, own.low_ns - native.low_ns - loop.low_ns)
+    return found
 
 
 def file_peers(path: Path, model: Model) -> tuple[list[Any], list[Failure], list[str]]:

@@ -131,8 +131,8 @@ def _show(path: str, result: Result) -> None:
     print(f"weights read per step: {format_bytes(result.weight_bytes)}, {rate}: {share_text(shares)}")
     for same in limits.sizes:
         print(f"just reading as many bytes: {same.gigabytes_per_second[0]:.0f} GB/s")
-    costs = ", ".join(f"{call} {cost:+.0f} ns" for call, cost in result.over_native_ns.items())
-    print(f"over the C++ step, the loop in Python taken off: {costs}")
+    costs = ", ".join(f"{call} {median:+.0f} ({low:+.0f}) ns" for call, (median, low) in result.over_native_ns.items())
+    print(f"over the C++ step, the loop in Python taken off, median (of the low figures): {costs}")
     name = report.engines[0].name
     print(f"single calls of {name}: {_histogram(report.samples_ns[name])}")
     for failure in result.failures:

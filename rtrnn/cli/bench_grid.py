@@ -88,10 +88,12 @@ def _show(result: GridResult, facts: dict[str, Any]) -> None:
     if facts["over_native_ns"]:
         calls = [key for key in facts["over_native_ns"][0] if key not in ("network", "precision")]
         rows = [
-            (one["network"], one["precision"], *(f"{one[call]:+.0f}" for call in calls))
+            (one["network"], one["precision"], *(f"{one[call][0]:+.0f} ({one[call][1]:+.0f})" for call in calls))
             for one in facts["over_native_ns"]
         ]
-        title = "what a call from Python costs over the step in C++, the loop taken off, in nanoseconds"
+        title = (
+            "what a call from Python costs over the step in C++, the loop taken off, in ns: median (of the low figures)"
+        )
         show(Table(title, ("network", "weights", *calls), rows, left=2))
     print("median, low (10th percentile): of the rounds' means; p99.9: of single calls, the timer's time in them")
     for one in facts["results"]:

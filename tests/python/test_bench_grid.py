@@ -15,10 +15,12 @@ from rtrnn.bench import grid
 from rtrnn.bench.engines import BatchStep, Process, inputs_for
 from rtrnn.bench.figure import draw
 from rtrnn.bench.grid import FORMS, precisions
+from rtrnn.bench.measure import Figures, Report
 from rtrnn.bench.network_peers import PEERS, expected, network_makers
 from rtrnn.bench.networks import CELLS, SHAPES, Spec, parse_size
 from rtrnn.bench.peers import checked
 from rtrnn.bench.report import grid_facts
+from rtrnn.bench.suite import over_native
 from rtrnn.cli import main
 from rtrnn.errors import UnsupportedError
 
@@ -212,6 +214,17 @@ def test_calls_from_python_are_set_against_the_native_step(facts: dict[str, Any]
     assert names == [(f"{cell} {size}", "f32") for cell in ("gru", "lstm") for size in ("5x7", "9")]
     for one in facts["over_native_ns"]:
         assert set(one) == {"network", "precision", "step(x)", "step(x, out=y)", "step()"}
+
+
+def test_over_native_is_the_call_less_the_native_step_less_the_loop() -> None:
+    names = ("rtrnn step(x)", "rtrnn step(x, out=y)", "rtrnn step()", "rtrnn C++ step", "an empty loop")
+    figures, rounds = [], {}
+    for name, median in zip(names, (500.0, 460.0, 420.0, 400.0, 10.0), strict=True):
+        figures.append(Figures(name, median, median / 2, True, 0, 0, 0, 0, 1, 1, 1))
+        # Two rounds that drift together, and one that was interrupted.
+        rounds[name] = np.array([median - 50, median + 50, np.nan if name == "rtrnn C++ step" else 9999])
+    report = Report(tuple(figures), 40, 3, 0, {}, rounds)
+    assert over_native(report) == {"step(x)": (90, 45), "step(x, out=y)": (50, 25), "step()": (10, 5)}
 
 
 def test_the_machine_is_described(facts: dict[str, Any]) -> None:
