@@ -322,6 +322,8 @@ def test_command_json_and_figure(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["bench", "--grid", "--forms", ","], "--forms: expected a list"),
         ([*_SMALL, "--save", "/no such folder/f.json"], "its folder does not exist"),
         ([*_SMALL, "--sizes", "huge"], "size 'huge'"),
+        ([*_SMALL, "--figure", "steps.docx"], "ends in .png, .svg or .pdf"),
+        ([*_SMALL, "--figure", "steps.png", "--forms", "run"], "expected 'step' among --forms"),
     ],
 )
 def test_command_errors(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,6 +144,17 @@ def test_figures_are_exact_on_a_clock_without_noise(clock: Clock) -> None:
     assert one.calls == pytest.approx(7 * 1000)
 
 
+def test_another_engine_begins_each_round(clock: Clock) -> None:
+    """What the one before leaves in the caches, and a drift within a round, then meet each of them."""
+    engines = [Spender(name, clock, lambda n: 100_000) for name in "abc"]
+    begun: list[str] = []
+    for each in engines:
+        each.block = lambda count, name=each.name, block=each.block: (begun.append(name), block(count))[1]  # type: ignore[method-assign]
+    marks: list[int] = []
+    measure(engines, rounds=6, each_round=lambda: marks.append(len(begun)))
+    assert [begun[mark] for mark in marks] == ["a", "b", "c", "a", "b", "c"]
+
+
 def test_medians_of_rounds_do_not_see_a_rare_slow_call(clock: Clock) -> None:
     engine = Spender("one", clock, lambda n: 5_000_000 if n % 5000 == 0 else 1000)
     report = measure([engine], rounds=9)

@@ -45,12 +45,11 @@ void set_shares(Row& row, const Limits& limits) {
         row.level = level->name;
         row.read_percent = 100 * bytes / row.median_ns / level->gigabytes_per_second.median;
     }
-    // Two operations per f32 weight.
-    row.flop_percent = 100 * (bytes / 4 * 2) / row.median_ns / limits.gigaflops.median;
+    row.flop_percent = 100 * static_cast<double>(row.operations) / row.median_ns / limits.gigaflops.median;
 }
 
-void print_table(const std::vector<Row>& rows, const Limits& limits, const std::string& isa, int cpu) {
-    std::printf("%s, CPU %d, %s, one thread\n", processor().c_str(), cpu, isa.c_str());
+void print_table(const std::vector<Row>& rows, const Limits& limits, const std::string& isa, const std::string& weights, int cpu) {
+    std::printf("%s, CPU %d, %s, %s weights, one thread\n", processor().c_str(), cpu, isa.c_str(), weights.c_str());
     std::printf("limits, median (90th percentile) of %zu turns:", limits.turns);
     for (const ReadLimit& level : limits.levels)
         std::printf(" %s %.0f (%.0f) GB/s,", level.name.c_str(), level.gigabytes_per_second.median, level.gigabytes_per_second.high);
@@ -64,13 +63,14 @@ void print_table(const std::vector<Row>& rows, const Limits& limits, const std::
     std::printf("median, low (10th percentile): of the rounds' means, the timer's time taken off. p50, p99.9: single calls, with the timer's\n");
 }
 
-void print_json(const std::vector<Row>& rows, const Limits& limits, const std::string& isa, int cpu, const std::string& command) {
+void print_json(const std::vector<Row>& rows, const Limits& limits, const std::string& isa, const std::string& weights, int cpu,
+                const std::string& command) {
     json::Array levels, results, caches;
     for (const ReadLimit& level : limits.levels) levels.push_back(read_limit(level));
     for (const CacheLevel& cache : cache_levels())
         caches.push_back(json::Object{{"name", "L" + std::to_string(cache.level)}, {"bytes", static_cast<std::int64_t>(cache.bytes)}});
     for (const Row& row : rows) {
-        json::Object one{{"network", row.network}, {"form", row.form}, {"precision", std::string("f32")}, {"engine", std::string("rtrnn C++")},
+        json::Object one{{"network", row.network}, {"form", row.form}, {"precision", weights}, {"engine", std::string("rtrnn C++")},
                          {"median_ns", row.median_ns}, {"low_ns", row.low_ns}, {"p50_ns", row.singles.p50}, {"p99_ns", row.singles.p99},
                          {"p999_ns", row.singles.p999}, {"largest_ns", row.singles.largest}, {"calls", static_cast<std::int64_t>(row.singles.calls)}};
         if (row.weight_bytes > 0) {

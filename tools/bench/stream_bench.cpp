@@ -1,6 +1,6 @@
 // The time of one step of whole networks, without Python, beside what the machine can do at best.
 //
-//   stream_bench [FILE.rtrnn ...] [--cells gru,lstm,rnn] [--sizes 8,64x128] [--isa NAME] [--rounds 31] [--cpu N] [--json]
+//   stream_bench [FILE.rtrnn ...] [--cells gru,lstm,rnn] [--sizes 8,64x128] [--isa NAME] [--weights f32] [--rounds 31] [--cpu N] [--json]
 //
 // Without files: every cell at every size (input x hidden), and policies of the shape of two real ones. All networks and the
 // limits take turns, round by round, in blocks of about a millisecond, on one CPU. Figures are those of `rtrnn bench`: median and
@@ -37,17 +37,18 @@ const char* const part_names[] = {"step", "prepare", "finish"};
 
 struct Options {
     std::vector<std::string> files, cells{"gru", "lstm", "rnn"}, sizes{"8", "16", "32", "64", "64x128", "64x256", "64x512", "64x1024"};
-    std::string isa;
+    std::string isa, weights = "f32";
     int rounds = 31, cpu = -1;
     bool json = false;
 };
 
 struct Case {
-    Case(const std::string& label, const Graph& graph, const std::string& isa)
-        : name(label), bytes(weight_bytes(graph)), timer(std::make_shared<const Plan>(graph, PlanOptions{"f32", isa}), random_rows(graph)) {}
+    Case(const std::string& label, const Graph& graph, const Options& options)
+        : name(label), timer(std::make_shared<const Plan>(graph, PlanOptions{options.weights, options.isa}), random_rows(graph)),
+          bytes(options.weights == "f32" ? weight_bytes(graph) : timer.stream().plan().constant_bytes()), operations(weight_bytes(graph) / 4 * 2) {}
     std::string name;
-    std::size_t bytes;
     StepTimer timer;
+    std::size_t bytes, operations;             // that a step reads; that it does
     std::size_t count = 1;                     // steps of about a block
     std::vector<double> means[part_count];     // of each round: a block's mean; for prepare and finish that of single calls
     std::vector<std::int64_t> singles[part_count];
@@ -74,6 +75,7 @@ Options parse(int argc, char** argv) {
         if (word == "--cells") options.cells = split(value());
         else if (word == "--sizes") options.sizes = split(value());
         else if (word == "--isa") options.isa = value();
+        else if (word == "--weights") options.weights = value();
         else if (word == "--rounds") options.rounds = std::atoi(value().c_str());
         else if (word == "--cpu") options.cpu = std::atoi(value().c_str());
         else if (word == "--json") options.json = true;
@@ -134,13 +136,13 @@ void one_turn(Case& one) {
 int run(const Options& options, const std::string& command) {
     const int cpu = pin(options.cpu);
     std::deque<Case> cases;
-    for (const std::string& file : options.files) cases.emplace_back(file, load_graph(file), options.isa);
+    for (const std::string& file : options.files) cases.emplace_back(file, load_graph(file), options);
     if (options.files.empty()) {
         std::vector<std::string> names;
         for (const std::string& cell : options.cells)
             for (const std::string& size : options.sizes) names.push_back(cell + " " + size);
         names.insert(names.end(), {"g1", "raptor"});
-        for (const std::string& name : names) cases.emplace_back(name, named_network(name), options.isa);
+        for (const std::string& name : names) cases.emplace_back(name, named_network(name), options);
     }
     LimitProbes limits;
     for (Case& one : cases) calibrate(one);
@@ -154,7 +156,7 @@ int run(const Options& options, const std::string& command) {
         for (std::size_t part = 0; part < part_count; ++part) {
             const bool whole = part == 0;
             const double timer = whole ? 0 : found.timer_ns;
-            Row row{one.name, part_names[part], 0, 0, percentiles(one.singles[part]), whole ? one.bytes : 0, "", 0, 0};
+            Row row{one.name, part_names[part], 0, 0, percentiles(one.singles[part]), whole ? one.bytes : 0, whole ? one.operations : 0, "", 0, 0};
             row.median_ns = std::max(0.1, quantile(one.means[part], 0.5) - timer);
             row.low_ns = std::max(0.1, quantile(one.means[part], 0.1) - timer);
             if (whole) set_shares(row, found);
@@ -162,8 +164,8 @@ int run(const Options& options, const std::string& command) {
         }
     }
     const std::string isa = select_kernels(options.isa).name;
-    if (options.json) print_json(rows, found, isa, cpu, command);
-    else print_table(rows, found, isa, cpu);
+    if (options.json) print_json(rows, found, isa, options.weights, cpu, command);
+    else print_table(rows, found, isa, options.weights, cpu);
     return 0;
 }
 
