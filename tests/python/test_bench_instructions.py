@@ -138,21 +138,19 @@ def test_same_compiler(tool: Any) -> None:
     assert not tool.same_compiler("GNU 12.2.0", "Clang 12.2.0")
 
 
-def test_compiler_is_that_of_the_build(tool: Any, tmp_path: Path) -> None:
-    program = tmp_path / "tools" / "bench" / "instruction_steps"
-    with pytest.raises(tool.NotCounted, match="in no CMake build folder"):
-        tool.compiler_of(program)
-    cache = tmp_path / "CMakeCache.txt"
-    cache.write_text("CMAKE_BUILD_TYPE:STRING=Debug\n")
-    with pytest.raises(tool.NotCounted, match="not a Release build"):
-        tool.compiler_of(program)
-    cache.write_text("CMAKE_BUILD_TYPE:STRING=Release\n")
-    with pytest.raises(tool.NotCounted, match="is not known"):
-        tool.compiler_of(program)
-    described = tmp_path / "CMakeFiles" / "4.0" / "CMakeCXXCompiler.cmake"
-    described.parent.mkdir(parents=True)
-    described.write_text('set(CMAKE_CXX_COMPILER_ID "GNU")\nset(CMAKE_CXX_COMPILER_VERSION "12.2.0")\n')
-    assert tool.compiler_of(program) == "GNU 12.2.0"
+def _script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_program_tells_its_compiler(tool: Any, tmp_path: Path) -> None:
+    release = _script(tmp_path / "release", 'test "$1" = --build && printf "GNU 12.2.0\\nRelease\\n"')
+    assert tool.compiler_of(release) == "GNU 12.2.0"
+    with pytest.raises(tool.NotCounted, match="not a Release build but Debug"):
+        tool.compiler_of(_script(tmp_path / "debug", 'printf "GNU 12.2.0\\nDebug\\n"'))
+    with pytest.raises(RuntimeError, match="expected a compiler and a kind of build"):
+        tool.compiler_of(_script(tmp_path / "other", "echo hello"))
 
 
 # -- counting itself, on a program whose instructions are known ---------------------------------------------
@@ -195,8 +193,5 @@ def test_another_isa_than_asked_for_is_an_error(tool: Any, program: Path, monkey
 def test_a_program_that_fails_is_an_error(tool: Any, tmp_path: Path) -> None:
     if not shutil.which("valgrind"):
         pytest.skip("counting instructions needs valgrind")
-    failing = tmp_path / "failing"
-    failing.write_text("#!/bin/sh\nexit 3\n")
-    failing.chmod(0o755)
     with pytest.raises(RuntimeError, match="gru 8, step, avx2"):
-        tool.count(failing, "avx2", "gru 8", "step", 2)
+        tool.count(_script(tmp_path / "failing", "exit 3"), "avx2", "gru 8", "step", 2)

@@ -1,6 +1,7 @@
 // Takes a fixed number of steps of one network, for tools/bench/instructions to count under callgrind.
 //
 //   instruction_steps NETWORK step|prepare|finish COUNT
+//   instruction_steps --build                              the compiler and the kind of build
 //
 // What is counted is counted_part: collection is toggled at its entry and exit.
 #include <cstdio>
@@ -24,6 +25,10 @@ extern "C" [[gnu::noinline]] void counted_part(rtrnn::Stream* stream, bool prepa
 }
 
 int main(int argc, char** argv) {
+    if (argc == 2 && std::strcmp(argv[1], "--build") == 0) {
+        std::printf("%s\n%s\n", RTRNN_COMPILER, RTRNN_BUILD_TYPE);
+        return 0;
+    }
     try {
         const std::string part = argc == 4 ? argv[2] : "";
         const int count = argc == 4 ? std::stoi(argv[3]) : 0;
