@@ -70,8 +70,9 @@ def draw(facts: dict[str, Any], path: str | Path) -> None:
             axis.grid(alpha=0.3)
         times.set_yscale("log")
         times.set_title(cell.upper())
-        shares.set_ylim(0, max(110, shares.get_ylim()[1]))
         shares.set_xlabel("input x hidden, spaced by bytes of weights")
+    reads = [r["read_percent"] for r in drawn if "read_percent" in r and r["engine"].startswith(_LIMITED)]
+    axes[1][0].set_ylim(0, max(110, *(1.05 * percent for percent in reads)))
     axes[0][0].set_ylabel("nanoseconds per step, median")
     axes[1][0].set_ylabel("percent of the machine's limit")
     axes[0][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))

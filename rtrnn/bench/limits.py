@@ -17,7 +17,7 @@ class ReadLimit:
 
     #: "L1", "L2", "L3", "memory"; "same size" for a working set that was asked for.
     name: str
-    #: Bytes of the cache; 0 for memory.
+    #: Bytes of the cache; 0 for memory and for a size that was asked for.
     capacity: int
     working_set: int
     #: Median over the rounds, and 90th percentile.

@@ -122,13 +122,17 @@ LimitProbes::LimitProbes(const std::vector<std::size_t>& working_sets) {
     const std::size_t far = caches.empty() ? memory_limit : 4 * caches.back().bytes;
     if (far <= memory_limit) add("memory", 0, far, std::min<std::size_t>(far, 4 << 20));
     level_count_ = probes_.size();
-    for (std::size_t bytes : working_sets) add("same size", bytes, bytes, bytes);
+    for (std::size_t asked : working_sets) {
+        const std::size_t bytes = std::min(asked, memory_limit);   // beyond it, more memory is not slower
+        add("same size", 0, bytes, bytes);
+    }
 }
 
 void LimitProbes::add(const std::string& name, std::size_t capacity, std::size_t bytes, std::size_t chunk) {
     Probe probe{};
-    probe.floats = std::max<std::size_t>(1, bytes / sizeof(float) / block_floats) * block_floats;
-    probe.chunk = std::min(probe.floats, chunk / sizeof(float) / block_floats * block_floats + (chunk < block_floats * sizeof(float) ? block_floats : 0));
+    const auto whole_blocks = [](std::size_t size) { return std::max<std::size_t>(1, size / sizeof(float) / block_floats) * block_floats; };
+    probe.floats = whole_blocks(bytes);
+    probe.chunk = std::min(probe.floats, whole_blocks(chunk));
     probe.limit = {name, capacity, probe.floats * sizeof(float), {}};
     probe.data = aligned_array<float>(probe.floats);
     probe.rates.resize(isas_.size());

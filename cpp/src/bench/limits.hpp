@@ -37,7 +37,7 @@ struct Rate {
 
 struct ReadLimit {
     std::string name;          // "L1", "L2", "L3", "memory", or "same size" for a working set that was asked for
-    std::size_t capacity;      // bytes of the cache; 0 for memory
+    std::size_t capacity;      // bytes of the cache; 0 for memory and for a size that was asked for
     std::size_t working_set;   // bytes that were read from end to end, again and again
     Rate gigabytes_per_second;
 };
@@ -57,7 +57,7 @@ const ReadLimit* level_of(const Limits& limits, std::size_t bytes) noexcept;
 // meets both. Of the ISAs that run here the fastest counts, which covers every width of vector.
 class LimitProbes {
 public:
-    // Also reads working sets of these sizes. Allocates; throws std::bad_alloc.
+    // Also reads working sets of these sizes, of at most 256 MB. Allocates; throws std::bad_alloc.
     explicit LimitProbes(const std::vector<std::size_t>& working_sets = {});
 
     void one_turn();
