@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "bench.hpp"
 #include "capi/capi.hpp"
 #include "graph/file.hpp"
 #include "graph/graph.hpp"
@@ -239,6 +240,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     py::register_exception_translator(&translate);
     bind_graph(m);
     bind_plan(m);
+    bind_bench(m);
     m.def("isa_available", &available_isas, "The instruction sets this build and this CPU both have, best first.");
     m.def("op_names", &op_names);
     m.def("version", [] { return std::string(rtrnn_version()); });

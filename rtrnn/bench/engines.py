@@ -10,11 +10,26 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+
+from rtrnn import _core
 
 if TYPE_CHECKING:
     from rtrnn.model import Model
 
-__all__ = ["Prepared", "Step", "StepInPlace", "StepOut", "inputs_for", "own_engines"]
+__all__ = [
+    "BatchStep",
+    "EmptyLoop",
+    "Native",
+    "Prepared",
+    "Process",
+    "Step",
+    "StepInPlace",
+    "StepOut",
+    "inputs_for",
+    "own_engines",
+    "trial",
+]
 
 _DISTINCT_INPUTS = 64
 
@@ -27,16 +42,45 @@ def inputs_for(model: Model, seed: int = 0) -> list[Any]:
     return [row[0] if len(row) == 1 else row for row in rows]
 
 
-def own_engines(model: Model) -> list[Any]:
-    """The reference, ``step(x)``, comes first. Each has a Stream of its own; they share one Plan."""
-    return [Step(model), StepOut(model), StepInPlace(model), Prepared(model)]
+def trial(model: Model, count: int) -> npt.NDArray[np.float32]:
+    """What every engine has to give for the first `count` inputs, from the initial state: (count, all outputs)."""
+    stream = model.stream()
+    rows = []
+    for x in islice(cycle(inputs_for(model)), count):
+        y = stream.step(x)
+        rows.append(np.concatenate([np.ravel(part) for part in (y if isinstance(y, tuple) else (y,))]))
+    return np.array(rows)
+
+
+def own_engines(model: Model, form: str = "step", weights: str = "f32") -> list[Any]:
+    """rtrnn's ways to take a step ("step"), to end one that was prepared ("finish"), or to take many ("run", "batch").
+
+    The reference comes first. Each has a Stream of its own; they share one Plan. Names end in the precision unless it
+    is f32.
+    """
+    engines: list[Any]
+    if form == "step":
+        engines = [Step(model, weights), StepOut(model, weights), StepInPlace(model, weights), Native(model, weights)]
+    elif form == "finish":
+        parts = (Native(model, weights, part) for part in ("finish", "prepare"))
+        engines = [Prepared(model, weights), *parts]
+    elif form == "run":
+        engines = [Process(model, weights)]
+    else:
+        engines = [BatchStep(model, weights)]
+    if weights != "f32":
+        for engine in engines:
+            engine.name = f"{engine.name} {weights}"
+    return engines
 
 
 class _Own:
     blocks = True
+    steps_per_call = 1
+    native = False
 
-    def __init__(self, model: Model) -> None:
-        self.stream = model.stream()
+    def __init__(self, model: Model, weights: str = "f32") -> None:
+        self.stream = model.stream(weights)
         self.inputs = inputs_for(model)
 
 
@@ -60,8 +104,8 @@ class Step(_Own):
 class StepOut(_Own):
     name = "rtrnn step(x, out=y)"
 
-    def __init__(self, model: Model) -> None:
-        super().__init__(model)
+    def __init__(self, model: Model, weights: str = "f32") -> None:
+        super().__init__(model, weights)
         outputs = tuple(np.empty(shape, np.float32) for shape in model.outputs.values())
         self.out = outputs[0] if len(outputs) == 1 else outputs
 
@@ -84,8 +128,8 @@ class StepInPlace(_Own):
 
     name = "rtrnn step()"
 
-    def __init__(self, model: Model) -> None:
-        super().__init__(model)
+    def __init__(self, model: Model, weights: str = "f32") -> None:
+        super().__init__(model, weights)
         self.stream.step(self.inputs[0])
 
     def block(self, count: int) -> None:
@@ -119,3 +163,106 @@ class Prepared(_Own):
             step(x)
             taken[i] = clock() - begin
         return taken
+
+
+class Native:
+    """The same Plan stepped by a loop in C++: what is left when Python is away.
+
+    `part` "step" copies an input in, steps and copies the output out; of a prepare and the step after it, "prepare" and
+    "finish" time the one or the other.
+    """
+
+    steps_per_call = 1
+    native = True
+
+    def __init__(self, model: Model, weights: str = "f32", part: str = "step") -> None:
+        self.name = {
+            "step": "rtrnn C++ step",
+            "finish": "rtrnn C++ step after prepare",
+            "prepare": "rtrnn C++ prepare",
+        }[part]
+        self.part, self.blocks = part, part == "step"
+        rows = [np.concatenate([np.ravel(a) for a in (x if isinstance(x, tuple) else (x,))]) for x in inputs_for(model)]
+        self.timer = _core.StepTimer(model.plan(weights), np.concatenate(rows))
+
+    def block(self, count: int) -> None:
+        self.timer.block(count)
+
+    def singles(self, count: int) -> npt.NDArray[np.int64]:
+        return self.timer.singles(count, self.part)
+
+
+class EmptyLoop:
+    """The loop around the calls of the other engines, with nothing in it."""
+
+    name = "an empty loop"
+    blocks = True
+    steps_per_call = 1
+    native = False
+
+    def __init__(self, model: Model) -> None:
+        self.inputs = inputs_for(model)
+
+    def block(self, count: int) -> None:
+        for _ in islice(cycle(self.inputs), count):
+            pass
+
+    def singles(self, count: int) -> list[int]:
+        clock, taken = perf_counter_ns, [0] * count
+        for i, _ in zip(range(count), cycle(self.inputs)):
+            begin = clock()
+            taken[i] = clock() - begin
+        return taken
+
+
+class _Block(_Own):
+    """An engine whose call takes many timesteps."""
+
+    def block(self, count: int) -> None:
+        for _ in repeat(None, count):
+            self.call()
+
+    def singles(self, count: int) -> list[int]:
+        call, clock, taken = self.call, perf_counter_ns, [0] * count
+        for i in range(count):
+            begin = clock()
+            call()
+            taken[i] = clock() - begin
+        return taken
+
+    def call(self) -> Any:
+        raise NotImplementedError
+
+
+class Process(_Block):
+    """A sequence at once."""
+
+    name = "rtrnn run(xs)"
+    steps_per_call = 4 * _DISTINCT_INPUTS
+
+    def __init__(self, model: Model, weights: str = "f32") -> None:
+        super().__init__(model, weights)
+        rows = self.inputs * (self.steps_per_call // len(self.inputs))
+        several = isinstance(rows[0], tuple)
+        self.xs: Any = tuple(map(np.stack, zip(*rows, strict=True))) if several else np.stack(rows)
+        self.model, self.weights = model, weights
+
+    def call(self) -> Any:
+        return self.model.run(self.xs, weights=self.weights)
+
+
+class BatchStep(_Block):
+    """`size` streams in lockstep, each with an input of its own."""
+
+    size = 16
+    steps_per_call = size
+
+    def __init__(self, model: Model, weights: str = "f32") -> None:
+        self.name = f"rtrnn batch of {self.size}"
+        rows = inputs_for(model)[: self.size]
+        several = isinstance(rows[0], tuple)
+        self.x: Any = tuple(map(np.stack, zip(*rows, strict=True))) if several else np.stack(rows)
+        self.batch = model.batch(self.size, weights)
+
+    def call(self) -> Any:
+        return self.batch.step(self.x)

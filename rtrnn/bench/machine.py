@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 from rtrnn.errors import UnsupportedError
 
-__all__ = ["busy_note", "cpu_name", "pinned"]
+if TYPE_CHECKING:
+    from rtrnn.bench.limits import Limits
+
+__all__ = ["busy_note", "cpu_name", "describe", "pinned"]
+
+_PACKAGES = ("numpy", "onnxruntime", "openvino", "torch")
 
 
 def cpu_name() -> str:
@@ -23,6 +32,32 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def describe(cpu: int | None, isa: str, limits: Limits) -> dict[str, Any]:
+    """The machine, the versions of what is timed, the date and the command line, for a file of figures."""
+    from rtrnn import __version__, isa_available
+
+    versions = {"rtrnn": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "processor": cpu_name(),
+        "architecture": platform.machine(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "cpu": cpu,
+        "isa": isa,
+        "caches": [{"name": level.name, "bytes": level.capacity} for level in limits.levels if level.capacity],
+        "isa_available": isa_available(),
+        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "versions": versions,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": " ".join(["rtrnn", *sys.argv[1:]]),
+    }
 
 
 def busy_note() -> str:

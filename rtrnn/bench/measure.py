@@ -11,12 +11,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rtrnn import _core
+
 try:
     import resource
 except ImportError:  # not a Unix
     resource = None  # type: ignore[assignment]
 
-__all__ = ["Engine", "Figures", "Report", "measure", "timer_overhead_ns"]
+__all__ = ["Engine", "Figures", "Report", "lower_mean", "measure", "timer_overhead_ns"]
 
 #: A block takes about this long: long against the timer, short against the scheduler's time slice.
 BLOCK_NS = 1_000_000
@@ -33,20 +35,28 @@ class Engine(Protocol):
     def block(self, count: int) -> None:
         """Takes `count` steps. (Without meaning when `blocks` is False.)"""
 
-    def singles(self, count: int) -> list[int]:
+    def singles(self, count: int) -> Sequence[int] | npt.NDArray[np.int64]:
         """Takes `count` steps; the nanoseconds of each, from before the call to after it."""
 
     @property
     def blocks(self) -> bool:
         """Whether what is timed is all that happens in a step, so that a block of steps can be timed."""
 
+    @property
+    def steps_per_call(self) -> int:
+        """Timesteps that one call takes; figures are per timestep."""
+
+    @property
+    def native(self) -> bool:
+        """Whether `singles` reads the clock in C++, which takes less than from Python."""
+
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured for one engine, in nanoseconds per call."""
+    """What was measured for one engine, in nanoseconds per timestep."""
 
     name: str
-    #: Median over the blocks of the mean of a block's calls; without blocks p50_ns less the timer's cost.
+    #: Median over the rounds of the mean of a block's calls; without blocks that of single calls less the timer's cost.
     median_ns: float
     #: The same at the 10th percentile: close to what a quiet machine would give.
     low_ns: float
@@ -73,16 +83,32 @@ class Report:
     #: Share of the blocks during which the system ran something else on the CPU; they are not in the medians.
     interrupted: float
     #: Single calls of each engine, for a histogram.
-    samples_ns: dict[str, npt.NDArray[np.int64]] = field(repr=False, compare=False, default_factory=dict)
+    samples_ns: dict[str, npt.NDArray[np.float64]] = field(repr=False, compare=False, default_factory=dict)
+    #: Of each engine, the mean of every round; NaN for a round that was interrupted.
+    rounds_ns: dict[str, npt.NDArray[np.float64]] = field(repr=False, compare=False, default_factory=dict)
+
+    def difference_ns(self, name: str, other: str) -> float:
+        """The median over the rounds of what `name` takes more than `other` in the same round."""
+        differences = self.rounds_ns[name] - self.rounds_ns[other]
+        good = differences[np.isfinite(differences)]
+        figures = {each.name: each for each in self.engines}
+        # Without one round in which both were undisturbed, what is left are the medians.
+        return float(np.median(good)) if len(good) else figures[name].median_ns - figures[other].median_ns
 
 
 def timer_overhead_ns(count: int = 20_000) -> float:
-    """The median of what two reads of the clock with nothing between them show."""
+    """What two reads of the clock with nothing between them show; see :func:`lower_mean`."""
     differences = np.empty(count, np.int64)
     for i in range(count):
         begin = perf_counter_ns()
         differences[i] = perf_counter_ns() - begin
-    return float(np.median(differences))
+    return lower_mean(differences)
+
+
+def lower_mean(values: npt.ArrayLike) -> float:
+    """The mean of the lower nine tenths: finer than a median where the clock ticks in steps of 10 ns and more."""
+    ordered = np.sort(np.asarray(values, np.float64))
+    return float(ordered[: max(1, len(ordered) * 9 // 10)].mean())
 
 
 def measure(
@@ -91,41 +117,59 @@ def measure(
     seconds: float = 3.0,
     rounds: int | None = None,
     progress: Callable[[float], None] | None = None,
+    each_round: Callable[[], None] | None = None,
 ) -> Report:
     """Times the engines in turns for about `seconds`, or for `rounds` rounds; ratios are to the first engine.
 
     In each round every engine has one block and one run of single calls of about the same length; the order rotates
-    from round to round. The garbage collector is off meanwhile. Blocks during which another process took the CPU
-    are left out of the medians, for all engines alike; single calls are all counted.
+    from round to round. `each_round` is called between rounds: whatever else should meet the same clock. The garbage
+    collector is off meanwhile. Blocks during which another process took the CPU are left out of the medians, for all
+    engines alike; single calls are all counted.
     """
     counts = [_calls_per_block(engine) for engine in engines]
-    clean: list[list[float]] = [[] for _ in engines]
-    interrupted: list[list[float]] = [[] for _ in engines]
-    singles: list[list[int]] = [[] for _ in engines]
+    turns: list[list[_Turn]] = [[] for _ in engines]
     collecting = gc.isenabled()
     gc.disable()
     try:
         begin = perf_counter_ns()
         done = 0
         while done < rounds if rounds else done < 3 or perf_counter_ns() - begin < seconds * 1e9:
+            if each_round:
+                each_round()
             for k in range(len(engines)):
                 i = (k + done) % len(engines)
-                _one_turn(engines[i], counts[i], clean[i], interrupted[i], singles[i])
+                turns[i].append(_one_turn(engines[i], counts[i]))
             done += 1
             if progress:
                 progress(done / rounds if rounds else min(1.0, (perf_counter_ns() - begin) / (seconds * 1e9)))
     finally:
         if collecting:
             gc.enable()
-    timer = timer_overhead_ns()
-    share = sum(map(len, interrupted)) / max(1, sum(map(len, clean + interrupted)))
-    # An engine without one undisturbed block has to be judged by the others.
-    blocks = [good or bad for good, bad in zip(clean, interrupted, strict=True)]
-    samples = {engine.name: np.array(each, np.int64) for engine, each in zip(engines, singles, strict=True)}
+    timer, native_timer = timer_overhead_ns(), _core.timer_overhead_ns()
+    interrupted = [turn.interrupted for each in turns for turn in each if turn.interrupted is not None]
+    samples, means = {}, {}
     figures: list[Figures] = []
-    for engine, taken in zip(engines, blocks, strict=True):
-        figures.append(_figures(engine, taken, samples[engine.name], timer, figures[0] if figures else None))
-    return Report(tuple(figures), timer, done, share, samples)
+    for engine, each in zip(engines, turns, strict=True):
+        steps = engine.steps_per_call
+        samples[engine.name] = np.concatenate([turn.singles for turn in each]) / steps
+        own_timer = 0.0 if engine.blocks else native_timer if engine.native else timer
+        all_means = (np.array([turn.mean for turn in each]) - own_timer) / steps
+        clean = np.array([not turn.interrupted for turn in each])
+        # An engine without one undisturbed block has to be judged by the others.
+        judged = all_means[clean] if clean.any() else all_means
+        means[engine.name] = np.where(clean, all_means, np.nan)
+        figures.append(_figures(engine, judged, samples[engine.name], figures[0] if figures else None))
+    share = sum(interrupted) / max(1, len(interrupted))
+    return Report(tuple(figures), timer, done, share, samples, means)
+
+
+@dataclass(frozen=True)
+class _Turn:
+    #: Nanoseconds per call, of the block or else of the single calls.
+    mean: float
+    singles: npt.NDArray[np.int64]
+    #: Whether the system ran something else during the block; None without a block.
+    interrupted: bool | None
 
 
 def _preemptions() -> int:
@@ -135,16 +179,18 @@ def _preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
 
 
-def _one_turn(engine: Engine, count: int, clean: list[float], interrupted: list[float], singles: list[int]) -> None:
+def _one_turn(engine: Engine, count: int) -> _Turn:
+    mean, interrupted = 0.0, None
     if engine.blocks:
         engine.block(min(_REFILL_CALLS, count))
         before = _preemptions()
         start = perf_counter_ns()
         engine.block(count)
-        taken = perf_counter_ns() - start
-        (clean if _preemptions() == before else interrupted).append(taken / count)
+        mean = (perf_counter_ns() - start) / count
+        interrupted = _preemptions() != before
     engine.singles(min(_REFILL_CALLS, count))
-    singles.extend(engine.singles(count))
+    singles = np.asarray(engine.singles(count), np.int64)
+    return _Turn(mean if engine.blocks else lower_mean(singles), singles, interrupted)
 
 
 def _calls_per_block(engine: Engine) -> int:
@@ -165,15 +211,15 @@ def _calls_per_block(engine: Engine) -> int:
 
 
 def _figures(
-    engine: Engine, blocks: list[float], singles: npt.NDArray[np.int64], timer: float, reference: Figures | None
+    engine: Engine, means: npt.NDArray[np.float64], singles: npt.NDArray[np.float64], reference: Figures | None
 ) -> Figures:
-    p10, p50, p99, p999 = (float(p) for p in np.percentile(singles, (10, 50, 99, 99.9)))
-    low, median = map(float, np.percentile(blocks, (10, 50))) if blocks else (max(p - timer, 1.0) for p in (p10, p50))
+    p50, p99, p999 = (float(p) for p in np.percentile(singles, (50, 99, 99.9)))
+    low, median = (max(float(p), 0.1) for p in np.percentile(means, (10, 50)))
     return Figures(
         engine.name,
         median,
         low,
-        bool(blocks),
+        bool(engine.blocks),
         p50,
         p99,
         p999,

@@ -1,21 +1,25 @@
 """The runtimes that files were made for, called the way a careful user would: one thread, nothing looked up twice.
 
 Each peer carries the state from call to call where the file hands it out. Where the file does not, the work of a call
-is the same and the state starts over.
+is the same and the state starts over. A peer is timed after its first results have been compared with rtrnn's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import cycle, islice
 from operator import itemgetter
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rtrnn.bench.engines import inputs_for
-from rtrnn.errors import UnsupportedError
+from rtrnn.errors import MissingExtraError, UnsupportedError
 
 if TYPE_CHECKING:
     from rtrnn.model import Model
@@ -23,11 +27,42 @@ if TYPE_CHECKING:
     from rtrnn.runtimes.onnx import OnnxRuntime
     from rtrnn.runtimes.torch import TorchRuntime
 
-__all__ = ["OnnxBound", "OnnxRun", "TorchCall", "peers_of"]
+__all__ = [
+    "Failure",
+    "OnnxBound",
+    "OnnxRun",
+    "OpenVino",
+    "TorchCall",
+    "checked",
+    "makers_of",
+    "openvino_request",
+    "peers_of",
+]
+
+#: A peer's results may differ from rtrnn's by this much of their largest value: what float32 and other orders of
+#: summation cost over a few steps is a hundredth of it, another network's results are far beyond.
+TOLERANCE = 1e-4
+_TRIAL_STEPS = 8
+
+Array = npt.NDArray[np.float32]
+Makers = dict[str, Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A peer that could not be timed, and why."""
+
+    name: str
+    reason: str
 
 
 def peers_of(runtime: Runtime, model: Model) -> list[Any]:
-    """The peers for the file that `runtime` has open.
+    """The peers for the file that `runtime` has open, as :func:`makers_of` makes them."""
+    return [make() for make in makers_of(runtime, model).values()]
+
+
+def makers_of(runtime: Runtime, model: Model) -> Makers:
+    """What makes each peer for the file that `runtime` has open, by the peer's name.
 
     Raises :class:`UnsupportedError` for a file whose fixed shapes are those of more than one timestep.
     """
@@ -40,11 +75,42 @@ def peers_of(runtime: Runtime, model: Model) -> list[Any]:
     from rtrnn.runtimes.onnx import OnnxRuntime
     from rtrnn.runtimes.torch import TorchRuntime
 
+    makers: Makers = {}
     if isinstance(runtime, OnnxRuntime):
-        return [OnnxRun(runtime, model), OnnxBound(runtime, model)]
-    if isinstance(runtime, TorchRuntime):
-        return [TorchCall(runtime, model)]
-    return []
+        makers = {kind.name: lambda kind=kind: kind(runtime, model) for kind in (OnnxRun, OnnxBound)}  # type: ignore[misc]
+        if find_spec("openvino"):
+            makers[OpenVino.name] = lambda: OpenVino(runtime, model)
+    elif isinstance(runtime, TorchRuntime):
+        makers[TorchCall.name] = lambda: TorchCall(runtime, model)
+    return makers
+
+
+def checked(makers: Mapping[str, Callable[[], Any]], expected: Array) -> tuple[list[Any], list[Failure]]:
+    """The peers whose ``trial`` gives `expected` (steps, outputs), and for each of the others the reason.
+
+    A peer that is not installed is left out silently.
+    """
+    good, failures = [], []
+    scale = max(1.0, float(np.abs(expected).max(initial=0)))
+    for name, make in makers.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                peer = make()
+                found = np.asarray(peer.trial(len(expected)))
+        except MissingExtraError:
+            continue
+        except Exception as error:  # each runtime has its own types
+            reason = " ".join(str(error).split())[:200]
+            failures.append(Failure(name, f"{type(error).__name__}: {reason}"))
+            continue
+        if found.shape != expected.shape:
+            failures.append(Failure(name, f"its results have the shape {found.shape}, rtrnn's {expected.shape}"))
+        elif not (worst := float(np.abs(found - expected).max(initial=0))) <= TOLERANCE * scale:
+            failures.append(Failure(name, f"its results differ from rtrnn's by {worst:.2g}: not the same network"))
+        else:
+            good.append(peer)
+    return good, failures
 
 
 def _foreign_inputs(runtime: Runtime, model: Model) -> list[dict[str, Any]]:
@@ -56,10 +122,16 @@ def _foreign_inputs(runtime: Runtime, model: Model) -> list[dict[str, Any]]:
     return rows
 
 
+def _joined(parts: Any) -> Array:
+    return np.concatenate([np.asarray(part, np.float32).ravel() for part in parts])
+
+
 class OnnxRun:
     """``session.run``: state handed on by taking each call's state outputs as the next call's state inputs."""
 
     blocks = True
+    native = False
+    steps_per_call = 1
     name = "onnxruntime run"
 
     def __init__(self, runtime: OnnxRuntime, model: Model) -> None:
@@ -78,6 +150,16 @@ class OnnxRun:
         )
         initial = runtime._feeds({}, 1)
         self.states = [initial[name].astype(cast[name]) for name in self.state_names]
+
+    def trial(self, count: int) -> Array:
+        """The data outputs of the first `count` steps; the state is as before."""
+        feed = {**self.lengths, **dict(zip(self.state_names, self.states, strict=True))}
+        rows = []
+        for x in self.inputs[:count]:
+            results = self.session.run(self.fetched, {**feed, **x})
+            rows.append(_joined(results[: self.first_state]))
+            feed.update(zip(self.state_names, results[self.first_state :], strict=True))
+        return np.array(rows)
 
     def block(self, count: int) -> None:
         feed = {**self.lengths, **dict(zip(self.state_names, self.states, strict=True))}
@@ -133,18 +215,21 @@ class OnnxBound:
     """
 
     blocks = True
+    native = False
+    steps_per_call = 1
     name = "onnxruntime bound I/O"
 
     def __init__(self, runtime: OnnxRuntime, model: Model) -> None:
         runtime.reset()
         self.session = runtime.session
-        row = _foreign_inputs(runtime, model)[0]
-        data = {n: np.ascontiguousarray(v, runtime.dtype(n)) for n, v in row.items()}
+        self.rows = _foreign_inputs(runtime, model)
+        row = self.rows[0]
+        data = {n: np.array(v, runtime.dtype(n)) for n, v in row.items()}
         if runtime.interface.sequence_lens:
             data[runtime.interface.sequence_lens] = np.ones(1, np.int32)
         initial = runtime._feeds({}, 1)
         states = [{name: np.array(initial[name], runtime.dtype(name)) for name in runtime.carried} for _ in range(2)]
-        self._kept = (data, states)
+        self.data, self.states = data, states
         # Every output has a buffer of its own; one trial call tells its shape.
         trial = runtime.call(runtime._feeds(row, 1))
         self.outputs = {n: np.empty_like(v) for n, v in trial.items() if n in model.outputs}
@@ -158,6 +243,21 @@ class OnnxBound:
         for name, array in {**outputs, **taken}.items():
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         return binding
+
+    def trial(self, count: int) -> Array:
+        """The data outputs of the first `count` steps; afterwards the state and the input are as before."""
+        initial = {name: array.copy() for name, array in self.states[0].items()}
+        rows = []
+        for x, binding in zip(self.rows[:count], cycle(self.bindings)):
+            for name, value in x.items():
+                self.data[name][...] = value
+            self.session.run_with_iobinding(binding)
+            rows.append(_joined(self.outputs.values()))
+        for name, value in self.rows[0].items():
+            self.data[name][...] = value
+        for name, value in initial.items():
+            self.states[0][name][...] = value
+        return np.array(rows)
 
     def block(self, count: int) -> None:
         run = self.session.run_with_iobinding
@@ -173,10 +273,94 @@ class OnnxBound:
         return taken
 
 
+def openvino_request(path: Any) -> Any:
+    """An inference request of OpenVINO on one thread in float32. Raises :class:`MissingExtraError`."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("OpenVINO as a peer needs the package openvino: pip install openvino") from error
+    options = {
+        "INFERENCE_NUM_THREADS": 1,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    return openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
+
+
+def openvino_buffer(request: Any, name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """An array that is the input `name`'s memory from now on."""
+    import openvino
+
+    array = np.array(value)
+    request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+    return array
+
+
+class OpenVino:
+    """A request on tensors that are set once; states are copied from its outputs to its inputs.
+
+    The input is taken as already written into its tensor.
+    """
+
+    blocks = True
+    native = False
+    steps_per_call = 1
+    name = "OpenVINO"
+
+    def __init__(self, runtime: OnnxRuntime, model: Model) -> None:
+        runtime.reset()
+        self.request = openvino_request(runtime.path)
+        self.rows = _foreign_inputs(runtime, model)
+        self.data = {n: openvino_buffer(self.request, n, v.astype(runtime.dtype(n))) for n, v in self.rows[0].items()}
+        if runtime.interface.sequence_lens:
+            openvino_buffer(self.request, runtime.interface.sequence_lens, np.ones(1, np.int32))
+        initial = runtime._feeds({}, 1)
+        before = {name: openvino_buffer(self.request, name, initial[name]) for name in runtime.carried}
+        self.request.infer()
+        after = {name: self.request.get_tensor(output).data for name, output in runtime.carried.items()}
+        self.handed = [(before[name], after[name]) for name in before]
+        self.outputs = [self.request.get_tensor(n).data for n in model.outputs if n not in runtime.carried.values()]
+
+    def trial(self, count: int) -> Array:
+        """The data outputs of the first `count` steps; afterwards the state and the input are as before."""
+        initial = [before.copy() for before, _ in self.handed]
+        rows = []
+        for x in self.rows[:count]:
+            for name, value in x.items():
+                self.data[name][...] = value
+            self.block(1)
+            rows.append(_joined(self.outputs))
+        for name, value in self.rows[0].items():
+            self.data[name][...] = value
+        for (before, _), value in zip(self.handed, initial, strict=True):
+            before[...] = value
+        return np.array(rows)
+
+    def block(self, count: int) -> None:
+        infer, handed = self.request.infer, self.handed
+        for _ in range(count):
+            infer(share_outputs=True)
+            for before, after in handed:
+                before[...] = after
+
+    def singles(self, count: int) -> list[int]:
+        infer, handed, clock, taken = self.request.infer, self.handed, perf_counter_ns, [0] * count
+        for i in range(count):
+            begin = clock()
+            infer(share_outputs=True)
+            taken[i] = clock() - begin
+            for before, after in handed:
+                before[...] = after
+        return taken
+
+
 class TorchCall:
     """``module(x)`` in inference mode on one thread; inputs are tensors already, results stay tensors."""
 
     blocks = True
+    native = False
+    steps_per_call = 1
     name = "torch module(x)"
 
     def __init__(self, runtime: TorchRuntime, model: Model) -> None:
@@ -193,6 +377,7 @@ class TorchCall:
         first = len(names) - len(self.results)
         self.inputs = [row[:first] for row in rows]
         self.state = rows[0][first:]
+        self.runtime, self.outputs = runtime, list(model.outputs)
 
     @staticmethod
     def _state_results(runtime: TorchRuntime, names: list[str]) -> list[int]:
@@ -208,6 +393,23 @@ class TorchCall:
         if list(found) != list(range(len(names) - len(found), len(names))):
             raise UnsupportedError(f"{runtime.path}: expected the states as the last arguments, found {names}")
         return list(found.values())
+
+    def trial(self, count: int) -> Array:
+        """The data outputs of the first `count` steps; the state is as before, states in buffers are loaded anew."""
+        from rtrnn.importers.torch.common import named_outputs
+
+        rows, state = [], self.state
+        with self._mode():
+            for x in self.inputs[:count]:
+                result = self.module(*x, *state)
+                named = named_outputs(result)
+                if "output" not in named and "output_0" in named:
+                    named["output"] = named["output_0"]
+                rows.append(_joined(named[name].numpy() for name in self.outputs))
+                state = [result[i] for i in self.results]
+            self.runtime.reset()
+            self.module = self.runtime.module
+        return np.array(rows)
 
     def block(self, count: int) -> None:
         module, results, state = self.module, self.results, self.state

@@ -126,6 +126,15 @@ struct CellKernels {
     Kernel step, prepare, finish;
 };
 
+// For benchmarks: the limits of the CPU that kernels are measured against. Never part of a Plan.
+struct ProbeKernels {
+    // Reads x `times` times; n is a multiple of 512. `sink` (32 floats) takes what keeps the loop from being dropped.
+    void (*read)(const float* x, std::size_t n, std::size_t times, float* sink) noexcept;
+    // `times` turns of fma_per_turn scalar multiply-adds, from the 64 floats of `sink`.
+    void (*fma)(std::size_t times, float* sink) noexcept;
+    std::int32_t fma_per_turn;
+};
+
 struct KernelTable {
     const char* name;                                       // "scalar", "avx2", "avx512", "neon"
     std::int32_t (*tile_width)(Cell cell, std::int32_t rows, std::int32_t cols) noexcept;   // 8, 16 or 32
@@ -133,6 +142,7 @@ struct KernelTable {
     CellKernels rnn, gru, gru_before, lstm;
     Kernel unary, binary, normalize, layer_norm, softmax, reduce, gather, copy;
     bool (*all_finite)(const float* x, std::size_t n) noexcept;
+    ProbeKernels probe;
 };
 
 }  // namespace rtrnn

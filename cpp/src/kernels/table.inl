@@ -13,6 +13,7 @@
 #include "cells.inl"
 #include "elementwise.inl"
 #include "reduce.inl"
+#include "probe.inl"
 
 constexpr KernelTable table = {
     isa_name,
@@ -31,4 +32,5 @@ constexpr KernelTable table = {
     gather,
     copy,
     all_finite,
+    {probe_read, probe_fma, probe_chains * Native::lanes},
 };
