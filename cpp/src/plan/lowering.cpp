@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/op.hpp"
+#include "plan/packing.hpp"
 
 namespace rtrnn {
 namespace {
@@ -50,6 +51,19 @@ const float* Lowering::constant(const std::vector<float>& values) { return keep(
 
 const std::int32_t* Lowering::constant(const std::vector<std::int32_t>& values) {
     return keep(index_constants, constant_bytes, values.data(), values.size());
+}
+
+const float* Lowering::packed(const float* weight, std::int64_t rows, std::int64_t cols, std::int64_t width, const std::vector<int>& gates) {
+    const float*& known = packed_[{weight, rows, cols, width, gates}];
+    if (!known) known = constant(pack_matrix(weight, rows, cols, width, gates));
+    return known;
+}
+
+const float* Lowering::packed(const float* bias, std::int64_t rows, std::int64_t width, const std::vector<int>& gates) {
+    if (bias) return packed(bias, rows, 1, width, gates);
+    const float*& known = packed_[{nullptr, rows, 1, width, gates}];
+    if (!known) known = constant(pack_vector(nullptr, rows, width, gates));
+    return known;
 }
 
 void Lowering::emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size) {

@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -54,6 +56,10 @@ public:
     Ref scratch(std::int64_t size);
     const float* constant(const std::vector<float>& values);
     const std::int32_t* constant(const std::vector<std::int32_t>& values);
+    // Rows of a tensor (or of a part of one) as pack_matrix packs them; nodes that share a tensor share its packed form.
+    const float* packed(const float* weight, std::int64_t rows, std::int64_t cols, std::int64_t width, const std::vector<int>& gates);
+    // The same for a vector, as pack_vector packs it: zeros for null.
+    const float* packed(const float* bias, std::int64_t rows, std::int64_t width, const std::vector<int>& gates);
 
     template <class Args>
     void emit(Kernel kernel, const Args& args) {
@@ -88,6 +94,8 @@ private:
     const Graph& graph_;
     Placement& placement_;
     std::unordered_map<std::string, const float*> tensors_;
+    using PackedKey = std::tuple<const float*, std::int64_t, std::int64_t, std::int64_t, std::vector<int>>;
+    std::map<PackedKey, const float*> packed_;
     std::unordered_map<std::string, bool> state_only_;
 };
 

@@ -1,7 +1,6 @@
 #include "ops/cell/cell.hpp"
 
 #include "ops/elementwise/unary.hpp"
-#include "plan/packing.hpp"
 
 namespace rtrnn {
 namespace {
@@ -69,10 +68,10 @@ CellArgs cell_args(Lowering& lowering, const PlanNode& node, Cell cell, int gate
     args.x = lowering.in(node, 0);
     args.h = lowering.in(node, 1);
     args.h_out = lowering.out(node, 0);
-    args.weight_ih = lowering.constant(pack_matrix(lowering.weights(node, first_weight), hidden, weight_ih[1], width, all));
-    args.weight_hh = lowering.constant(pack_matrix(lowering.weights(node, first_weight + 1), hidden, weight_hh[1], width, hh_gates));
-    args.bias_ih = lowering.constant(pack_vector(lowering.weights(node, first_weight + 2), hidden, width, all));
-    args.bias_hh = lowering.constant(pack_vector(lowering.weights(node, first_weight + 3), hidden, width, all));
+    args.weight_ih = lowering.packed(lowering.weights(node, first_weight), hidden, weight_ih[1], width, all);
+    args.weight_hh = lowering.packed(lowering.weights(node, first_weight + 1), hidden, weight_hh[1], width, hh_gates);
+    args.bias_ih = lowering.packed(lowering.weights(node, first_weight + 2), hidden, width, all);
+    args.bias_hh = lowering.packed(lowering.weights(node, first_weight + 3), hidden, width, all);
     args.input_size = static_cast<std::int32_t>(weight_ih[1]);
     args.recurrent_size = static_cast<std::int32_t>(weight_hh[1]);
     args.hidden_size = static_cast<std::int32_t>(hidden);

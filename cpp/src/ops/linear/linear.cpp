@@ -2,7 +2,6 @@
 #include "ops/linear/linear.hpp"
 
 #include "ops/list.hpp"
-#include "plan/packing.hpp"
 
 namespace rtrnn {
 namespace {
@@ -39,8 +38,8 @@ void emit_linear(Lowering& lowering, Ref x, Ref y, const float* weight, const fl
     args.cols = static_cast<std::int32_t>(cols);
     args.width = lowering.kernels.tile_width(Cell::linear, args.rows, args.cols);
     args.batch = static_cast<std::int32_t>(batch);
-    args.weights = lowering.constant(pack_matrix(weight, rows, cols, args.width, {0}));
-    args.bias = lowering.constant(pack_vector(bias, rows, args.width, {0}));
+    args.weights = lowering.packed(weight, rows, cols, args.width, {0});
+    args.bias = lowering.packed(bias, rows, args.width, {0});
     args.activation = activation.value_or(Activation{UnaryKind::identity, 0, 0});
     lowering.emit(lowering.kernels.linear, args);
 }

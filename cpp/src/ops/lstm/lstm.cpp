@@ -31,7 +31,7 @@ void lower(Lowering& lowering, const PlanNode& node) {
     args.c_out = lowering.out(node, 1);
     args.input_forget = node.source->integer("input_forget", 0) != 0;
     if (node.has_input(peephole))
-        args.peephole = lowering.constant(pack_vector(lowering.weights(node, peephole), args.hidden_size, args.width, {0, 1, 2}));
+        args.peephole = lowering.packed(lowering.weights(node, peephole), args.hidden_size, args.width, {0, 1, 2});
     args.standard = args.standard && !args.input_forget && !args.peephole;
     const Ref h_out = args.h_out;
     if (node.has_input(weight_hr)) args.h_out = lowering.scratch(args.hidden_size);
