@@ -9,6 +9,10 @@
 #include "special.inl"
 #include "activation.inl"
 #include "sums.inl"
+#include "quantize.inl"
+#include "float_tiles.inl"
+#include "integer_tiles.inl"
+#include "products.inl"
 #include "linear.inl"
 #include "cells.inl"
 #include "elementwise.inl"
@@ -17,11 +21,9 @@
 constexpr KernelTable table = {
     isa_name,
     tile_width,
-    linear,
-    cell_kernels<Rnn>(),
-    cell_kernels<Gru>(),
-    {gru_before<Form::step>, gru_before<Form::prepare>, gru_before<Form::finish>},
-    cell_kernels<Lstm>(),
+    matrix_kernels<Inline>(),
+    matrix_kernels<Called>(),
+    {float_tiles<float>(), float_tiles<Half>(), float_tiles<BrainFloat>(), integer_tiles<std::int16_t>(), integer_tiles<std::int8_t>()},
     unary,
     binary,
     normalize,
