@@ -48,10 +48,13 @@ constexpr int register_lanes = 16 * 8;   // all floats the vector registers hold
 constexpr const char* isa_name = "avx2";
 
 // Measured. 16 rows fill the latency of the multiply-adds; the sums of an lstm would not fit the registers,
-// and a gru gains less from the second vector than an extra half-empty tile costs.
-inline std::int32_t tile_width(Cell cell, Precision, std::int32_t rows, std::int32_t) noexcept {
+// and a gru gains less from the second vector than an extra half-empty tile costs. Sums of integers need one register per
+// vector and gate, so that an lstm's fit.
+inline std::int32_t tile_width(Cell cell, Precision precision, std::int32_t rows, std::int32_t) noexcept {
+    const bool half_empty = (rows - 1) % 16 < 8;
+    if (precision >= Precision::i16) return rows <= 8 || half_empty ? 8 : 16;
     if (rows <= 8 || cell == Cell::lstm) return 8;
-    return cell == Cell::gru && (rows - 1) % 16 < 8 ? 8 : 16;
+    return cell == Cell::gru && half_empty ? 8 : 16;
 }
 
 #include "../table.inl"
