@@ -22,16 +22,18 @@ public:
     TestMatrix(const KernelTable& table, Precision precision, const std::vector<float>& m, int rows, int cols, int width, int first, int count,
                TileShape shape) {
         const int widths = width == 8 ? 0 : width == 16 ? 1 : 2;
-        matrix_ = {nullptr, nullptr, table.tiles[static_cast<int>(precision)].sums[static_cast<int>(shape)][widths], precision};
+        const rtrnn::TileTable& tiles = table.tiles[static_cast<int>(precision)];
+        matrix_ = {nullptr, nullptr, nullptr, tiles.sums[static_cast<int>(shape)][widths], tiles.arrange, precision};
         if (precision == Precision::f32) {
             floats_ = pack(m, rows, cols, width, first, count);
             matrix_.weights = floats_.data();
         } else {
             std::vector<int> gates;
             for (int gate = first; gate < first + count; ++gate) gates.push_back(gate);
-            packed_ = rtrnn::pack_reduced(m.data(), rows, cols, width, gates, precision, "test");
+            packed_ = rtrnn::pack_reduced(m.data(), rows, cols, width, gates, precision, tiles, "test");
             matrix_.weights = packed_.weights.data();
             matrix_.scale = packed_.scale.data();
+            matrix_.start = packed_.start.data();
         }
     }
     TestMatrix(const TestMatrix&) = delete;

@@ -13,9 +13,11 @@ using namespace kernels_test;
 
 namespace {
 
-constexpr Precision integer_precisions[] = {Precision::i16, Precision::i8};
+constexpr Precision integer_precisions[] = {Precision::i16, Precision::i8, Precision::i8_state};
 constexpr Precision float_precisions[] = {Precision::f16, Precision::bf16};
-constexpr Precision reduced[] = {Precision::f16, Precision::bf16, Precision::i16, Precision::i8};
+constexpr Precision reduced[] = {Precision::f16, Precision::bf16, Precision::i16, Precision::i8, Precision::i8_state};
+
+std::int64_t operand_limit(Precision precision) { return precision == Precision::i8_state ? 127 : 8191; }
 
 // A row of integers and its scale, from the definition in cpp/README.md.
 struct IntegerRow {
@@ -24,7 +26,8 @@ struct IntegerRow {
 };
 
 IntegerRow integer_row(const float* row, int cols, Precision precision) {
-    const double limit = precision == Precision::i8 ? 127 : 32767;
+    const double limit = precision == Precision::i16 ? 32767 : 127;
+    const double room = static_cast<double>(2147483647 / operand_limit(precision));
     double largest = 0, sum = 0;
     for (int i = 0; i < cols; ++i) {
         largest = std::max(largest, std::fabs(static_cast<double>(row[i])));
@@ -32,7 +35,7 @@ IntegerRow integer_row(const float* row, int cols, Precision precision) {
     }
     IntegerRow out{std::vector<std::int64_t>(static_cast<std::size_t>(cols), 0), 0.0f};
     if (largest == 0) return out;
-    out.scale = std::max(static_cast<float>(std::max(largest / limit, sum / (262176 - cols / 2.0 - 1))), FLT_MIN);
+    out.scale = std::max(static_cast<float>(std::max(largest / limit, sum / (room - cols / 2.0 - 1))), FLT_MIN);
     for (int i = 0; i < cols; ++i) out.values[static_cast<std::size_t>(i)] = std::llrint(static_cast<double>(row[i]) / out.scale);
     return out;
 }
@@ -42,11 +45,12 @@ struct IntegerVector {
     float unit;
 };
 
-IntegerVector integer_vector(const float* x, int n) {
+IntegerVector integer_vector(const float* x, int n, Precision precision) {
+    const auto limit = static_cast<float>(operand_limit(precision));
     float largest = 0x1p-100f;
     for (int i = 0; i < n; ++i) largest = std::max(largest, std::fabs(x[i]));
-    IntegerVector out{{}, largest / 8191.0f};
-    const float scale = 8191.0f / largest;
+    IntegerVector out{{}, largest / limit};
+    const float scale = limit / largest;
     for (int i = 0; i < n; ++i) out.values.push_back(std::llrint(static_cast<double>(x[i]) * static_cast<double>(scale)));
     return out;
 }
@@ -87,13 +91,13 @@ std::vector<float> run_layer(const KernelTable& table, const Layer& layer, Preci
 std::vector<float> exact_layer(const Layer& layer, Precision precision) {
     std::vector<float> y;
     for (int b = 0; b < layer.batch; ++b) {
-        const IntegerVector x = integer_vector(layer.x.data() + b * layer.cols, layer.cols);
+        const IntegerVector x = integer_vector(layer.x.data() + b * layer.cols, layer.cols, precision);
         for (int row = 0; row < layer.rows; ++row) {
             const IntegerRow w = integer_row(layer.weight.data() + row * layer.cols, layer.cols, precision);
             std::int64_t sum = 0, size = 0;
             for (std::size_t i = 0; i < w.values.size(); ++i) {
                 sum += w.values[i] * x.values[i];
-                size += std::abs(w.values[i]) * 8191;
+                size += std::abs(w.values[i]) * operand_limit(precision);
             }
             REQUIRE(size <= std::numeric_limits<std::int32_t>::max());   // whatever the operand, in whatever order
             y.push_back(std::fma(static_cast<float>(sum), w.scale * x.unit, layer.bias[static_cast<std::size_t>(row)]));
@@ -201,7 +205,7 @@ TEST_CASE("kernels: no sum of integers overflows, however large weights and oper
                 layer.weight[static_cast<std::size_t>(2 * cols + i)] = i % 2 ? 1e30f : -1e30f;
             }
             const auto expected = exact_layer(layer, precision);
-            const double integer = std::min(127.0, (262176 - cols / 2.0 - 1) / cols);   // of one weight, at the coarsest
+            const double integer = std::min(127.0, (static_cast<double>(2147483647 / operand_limit(precision)) - cols / 2.0 - 1) / cols);   // of one weight, at the coarsest
             CHECK(std::fabs(expected[0] / (0.75 * 3.5 * cols + layer.bias[0]) - 1) < 0.5 / integer);
             on_every_table([&](const KernelTable& table, int width) { CHECK(same_bits(run_layer(table, layer, precision, width), expected)); });
         }
@@ -219,7 +223,8 @@ TEST_CASE("kernels: integers beyond the bound on a row's sum do overflow") {
         a.x = arena.put(std::vector<float>(cols, 1.0f));
         a.y = arena.space(8);
         a.x_quantized = arena.space(quantized_room(cols));
-        a.weight = {weights.data(), scale.data(), table->tiles[static_cast<int>(Precision::i16)].sums[static_cast<int>(TileShape::linear)][0], Precision::i16};
+        a.weight = {weights.data(), scale.data(), nullptr, table->tiles[static_cast<int>(Precision::i16)].sums[static_cast<int>(TileShape::linear)][0],
+                    nullptr, Precision::i16};
         a.bias = bias.data();
         a.rows = a.width = 8;
         a.cols = cols;
@@ -291,8 +296,8 @@ CellCase dequantized(CellCase cell) {
     return cell;
 }
 
-std::vector<float> dequantized(const std::vector<float>& x) {
-    const IntegerVector integers = integer_vector(x.data(), static_cast<int>(x.size()));
+std::vector<float> dequantized(const std::vector<float>& x, Precision precision) {
+    const IntegerVector integers = integer_vector(x.data(), static_cast<int>(x.size()), precision);
     std::vector<float> out;
     for (std::int64_t v : integers.values) out.push_back(static_cast<float>(v) * integers.unit);
     return out;
@@ -315,10 +320,14 @@ void check_cell(CellCase cell, std::uint64_t seed) {
     // The update itself reads the state as it is: only the products read it quantised. So h is exact where they do, and the rest
     // of the difference is bounded by half a unit.
     CellCase exact = dequantized(cell);
-    if (cell.ih >= Precision::i16) exact.x = dequantized(exact.x);
-    if (cell.hh >= Precision::i16) exact.h = dequantized(exact.h);
+    if (cell.ih >= Precision::i16) exact.x = dequantized(exact.x, cell.ih);
+    if (cell.hh >= Precision::i16) exact.h = dequantized(exact.h, cell.hh);
     const auto values = cell_in_double(exact);
-    const double tolerance = cell.hh < Precision::i16 ? 4e-6 : cell.kind == CellKind::gru_before ? 1e-3 : cell.kind == CellKind::gru ? 8e-5 : 4e-6;
+    const double unit = cell.hh == Precision::i8_state ? 1.0 / 127 : 1.0 / 8191;
+    const double tolerance = cell.hh < Precision::i16                                             ? 4e-6
+                             : cell.kind == CellKind::gru_before                                  ? 8 * unit
+                             : cell.kind == CellKind::gru                                         ? 0.6 * unit
+                                                                                                  : 4e-6;
     double worst = 0;
     for (std::size_t i = 0; i < values.size(); ++i) worst = std::max(worst, std::fabs(expected[i] - values[i]) / (1 + std::fabs(values[i])));
     CHECK(worst < tolerance);
@@ -379,7 +388,8 @@ TEST_CASE("kernels: f32 through the kernels of any precision gives f32's bits") 
 TEST_CASE("packing refuses weights that a precision cannot hold, and rows too long for 32 bits") {
     const auto message = [](const std::vector<float>& weight, int cols, Precision precision) -> std::string {
         try {
-            rtrnn::pack_reduced(weight.data(), static_cast<std::int64_t>(weight.size()) / cols, cols, 8, {0}, precision, "node 'a' (linear): weight 'w'");
+            rtrnn::pack_reduced(weight.data(), static_cast<std::int64_t>(weight.size()) / cols, cols, 8, {0}, precision,
+                                scalar().tiles[static_cast<int>(precision)], "node 'a' (linear): weight 'w'");
         } catch (const rtrnn::Error& error) {
             CHECK(error.kind() == rtrnn::ErrorKind::unsupported);
             return error.what();

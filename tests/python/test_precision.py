@@ -21,21 +21,23 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 # -- against a second implementation -------------------------------------------------------------------
 
 
-def integers(x: np.ndarray) -> np.ndarray:
+def integers(x: np.ndarray, limit: int) -> np.ndarray:
     """A vector as multiples of its unit (cpp/README.md), in float64; infinite and NaN values are not for here."""
     x = np.asarray(x, np.float32)
     largest = np.maximum(np.abs(x).max(), np.float32(2.0**-100))
-    scale = np.float32(8191) / largest
-    return np.rint(x.astype(np.float64) * np.float64(scale)) * np.float64(largest / np.float32(8191))
+    scale = np.float32(limit) / largest
+    return np.rint(x.astype(np.float64) * np.float64(scale)) * np.float64(largest / np.float32(limit))
 
 
 class Weights(np.ndarray):
     """A matrix whose products read weights and operand as the engine packs and quantises them."""
 
     precision: str
+    recurrent: bool
 
     def __array_finalize__(self, other: Any) -> None:
         self.precision = getattr(other, "precision", "f32")
+        self.recurrent = getattr(other, "recurrent", False)
 
     def packed(self) -> np.ndarray:
         w = np.array(self, np.float64)
@@ -47,12 +49,17 @@ class Weights(np.ndarray):
             return np.rint(w / step) * step
         limit = {"i16": 32767, "i8": 127}[self.precision]
         rows = np.abs(w)
-        scale = np.maximum(rows.max(-1) / limit, rows.sum(-1) / (262176 - w.shape[1] / 2 - 1))
+        room = (2**31 - 1) // self.operand_limit - w.shape[1] / 2 - 1
+        scale = np.maximum(rows.max(-1) / limit, rows.sum(-1) / room)
         scale = scale.astype(np.float32).astype(np.float64)[:, None]
         return np.rint(w / np.where(scale == 0, 1, scale)) * scale
 
+    @property
+    def operand_limit(self) -> int:
+        return 127 if self.precision == "i8" and self.recurrent else 8191
+
     def operand(self, x: np.ndarray) -> np.ndarray:
-        return integers(x) if self.precision in ("i16", "i8") else np.asarray(x)
+        return integers(x, self.operand_limit) if self.precision in ("i16", "i8") else np.asarray(x)
 
     def __matmul__(self, x: Any) -> Any:
         return self.packed() @ self.operand(x)
@@ -64,11 +71,11 @@ class Weights(np.ndarray):
 def reference(model: rtrnn.Model, precision: str) -> Evaluator:
     evaluator = Evaluator(model)
     for node in model.graph.nodes:
-        for name in node.inputs:
-            if name in evaluator.tensors and evaluator.tensors[name].ndim == 2:
-                weights = evaluator.tensors[name].view(Weights)
-                weights.precision = precision
-                evaluator.tensors[name] = weights
+        matrices = [name for name in node.inputs if name in evaluator.tensors and evaluator.tensors[name].ndim == 2]
+        for i, name in enumerate(matrices):  # weight_ih, weight_hh, weight_hr; or a linear's weight
+            weights = evaluator.tensors[name].view(Weights)
+            weights.precision, weights.recurrent = precision, i == 1
+            evaluator.tensors[name] = weights
     return evaluator
 
 

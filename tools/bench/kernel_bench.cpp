@@ -1,6 +1,6 @@
 // Time of one step of a gru and an lstm, per ISA and tile width: what tile_width is chosen by.
 //
-//   kernel_bench [--all-widths] [--activations] [--linear]
+//   kernel_bench [--precisions] [--finish] [--all-isas] [--all-widths] [--activations] [--linear]
 //
 // Each step depends on the one before, as in a stream: h_out is the next step's h. Medians over 31 rounds of
 // at least 200 us, the ISAs and widths interleaved, so that a drift of the clock meets all alike.
@@ -38,7 +38,7 @@ struct Buffer {
     float* data;
 };
 
-constexpr const char* precision_names[] = {"f32", "f16", "bf16", "i16", "i8"};
+constexpr const char* precision_names[] = {"f32", "f16", "bf16", "i16", "i8"};   // i8_state: i8's recurrent matrix
 
 struct Candidate {
     const KernelTable* table;
@@ -49,21 +49,24 @@ struct Candidate {
     rtrnn::CellArgs there, back;
     std::deque<Buffer> bytes;
     std::deque<std::vector<float>> scales;
+    std::deque<std::vector<std::int32_t>> starts;
 };
 
-rtrnn::Matrix packed_matrix(Candidate& c, const Buffer& floats, int rows, int cols, int gates) {
+rtrnn::Matrix packed_matrix(Candidate& c, Precision precision, const Buffer& floats, int rows, int cols, int gates) {
     const auto shape = gates == 1 ? rtrnn::TileShape::linear : static_cast<rtrnn::TileShape>(gates);
     const int widths = c.width == 8 ? 0 : c.width == 16 ? 1 : 2;
-    const rtrnn::TileSums sums = c.table->tiles[static_cast<int>(c.precision)].sums[static_cast<int>(shape)][widths];
-    if (c.precision == Precision::f32) return {floats.data, nullptr, sums, c.precision};
+    const rtrnn::TileTable& tiles = c.table->tiles[static_cast<int>(precision)];
+    const rtrnn::TileSums sums = tiles.sums[static_cast<int>(shape)][widths];
+    if (precision == Precision::f32) return {floats.data, nullptr, nullptr, sums, nullptr, precision};
     std::vector<int> taken;
     for (int gate = 0; gate < gates; ++gate) taken.push_back(gate);
-    rtrnn::PackedMatrix packed = rtrnn::pack_reduced(floats.data, rows, cols, c.width, taken, c.precision, "bench");
+    rtrnn::PackedMatrix packed = rtrnn::pack_reduced(floats.data, rows, cols, c.width, taken, precision, tiles, "bench");
     // Aligned like a Plan's.
     c.bytes.emplace_back((packed.weights.size() + 3) / 4);
     std::memcpy(c.bytes.back().data, packed.weights.data(), packed.weights.size());
     c.scales.push_back(std::move(packed.scale));
-    return {c.bytes.back().data, c.scales.back().data(), sums, c.precision};
+    c.starts.push_back(std::move(packed.start));
+    return {c.bytes.back().data, c.scales.back().data(), c.starts.back().data(), sums, tiles.arrange, precision};
 }
 
 // What is run: whole steps, or what is left of one after prepare.
@@ -93,11 +96,11 @@ void bench_cell(Cell cell, int input_size, int hidden_size, const Options& optio
     for (const std::string& name : rtrnn::available_isas()) {
         if (name == "scalar") continue;
         const KernelTable* table = rtrnn::find_kernels(name);
-        for (int p = 0; p < (options.all_precisions ? rtrnn::precisions : 1); ++p) {
+        for (int p = 0; p < (options.all_precisions ? static_cast<int>(std::size(precision_names)) : 1); ++p) {
             const auto precision = static_cast<Precision>(p);
             const int chosen = table->tile_width(cell, precision, hidden_size, input_size + hidden_size);
             for (int width : {8, 16, 32}) {
-                if (width == chosen || options.all_widths) candidates.push_back({table, precision, width, width == chosen, {}, {}, {}, {}, {}});
+                if (width == chosen || options.all_widths) candidates.push_back({table, precision, width, width == chosen, {}, {}, {}, {}, {}, {}});
             }
         }
         if (!options.all_isas) break;
@@ -112,8 +115,8 @@ void bench_cell(Cell cell, int input_size, int hidden_size, const Options& optio
         a.h_quantized = {nullptr, h + 4 * step_size};
         a.prepared = {nullptr, h + 5 * step_size};
         a.x_quantized = {nullptr, h + (5 + gates) * step_size};
-        a.weight_ih = packed_matrix(c, weight_ih, hidden_size, input_size, gates);
-        a.weight_hh = packed_matrix(c, weight_hh, hidden_size, hidden_size, gates);
+        a.weight_ih = packed_matrix(c, c.precision, weight_ih, hidden_size, input_size, gates);
+        a.weight_hh = packed_matrix(c, c.precision == Precision::i8 ? Precision::i8_state : c.precision, weight_hh, hidden_size, hidden_size, gates);
         a.bias_ih = bias_ih.data;
         a.bias_hh = bias_hh.data;
         a.input_size = input_size;
@@ -159,7 +162,7 @@ void bench_linear(int cols, int rows) {
         if (name == "scalar") continue;
         const KernelTable* table = rtrnn::find_kernels(name);
         for (int width : {8, 16, 32}) {
-            const rtrnn::LinearArgs a{{nullptr, 0}, {nullptr, (cols + 15) / 16 * 16}, {nullptr, 0}, {weights.data, nullptr, nullptr, Precision::f32},
+            const rtrnn::LinearArgs a{{nullptr, 0}, {nullptr, (cols + 15) / 16 * 16}, {nullptr, 0}, {weights.data, nullptr, nullptr, nullptr, nullptr, Precision::f32},
                                       bias.data, rows, cols, width, 1, {UnaryKind::elu, 1, 0}};
             const int repeats = 1 + 2000000 / (rows * cols + 500);
             double best = 1e30;

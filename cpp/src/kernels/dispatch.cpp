@@ -45,6 +45,7 @@ const KernelTable* kernel_table_avx512vnni() noexcept {
         t.name = "avx512vnni";
         t.tiles[static_cast<int>(Precision::i16)] = integer_tiles_avx512vnni()->i16;
         t.tiles[static_cast<int>(Precision::i8)] = integer_tiles_avx512vnni()->i8;
+        t.tiles[static_cast<int>(Precision::i8_state)] = integer_tiles_avx512vnni()->i8_state;
         return t;
     }();
     return &table;

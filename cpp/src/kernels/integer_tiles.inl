@@ -57,6 +57,7 @@ constexpr void set_integer_shape(TileSums (&row)[tile_widths]) {
 template <class W>
 constexpr TileTable integer_tiles() {
     TileTable table{};
+    table.group = 2;
     set_integer_shape<W, 1>(table.sums[static_cast<int>(TileShape::linear)]);
     set_integer_shape<W, 1>(table.sums[static_cast<int>(TileShape::reset)]);
     set_integer_shape<W, 2>(table.sums[static_cast<int>(TileShape::two)]);

@@ -35,9 +35,9 @@ struct Activation {
     float beta;
 };
 
-// How a matrix is stored. Integers are multiples of a scale of their row's own, and their operand is quantised to 14 bits;
-// f16 and bf16 are widened as they are read.
-enum class Precision : std::int32_t { f32, f16, bf16, i16, i8, count };
+// How a matrix is stored. Integers are multiples of a scale of their row's own, and their operand is quantised to 14 bits, or
+// to 8 for i8_state: an i8 matrix that is multiplied by a recurrent state. f16 and bf16 are widened as they are read.
+enum class Precision : std::int32_t { f32, f16, bf16, i16, i8, i8_state, count };
 
 // A vector as a matrix reads it: floats, or, for a matrix of integers, 16-bit integers that are multiples of `unit`.
 struct Operand {
@@ -47,22 +47,28 @@ struct Operand {
 
 struct Matrix;
 
+// Rearranges a quantised operand, in place, for the sums of a matrix.
+using Arrange = void (*)(std::int16_t* values, std::int32_t count) noexcept;
+
 // One tile's sums W x + bias: [gate][width]; bias likewise.
 using TileSums = void (*)(const Matrix& matrix, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias,
                           float* sums) noexcept;
 
 // Weights of a matrix (rows, cols) are packed in tiles of `width` rows: tile by tile, column by column,
-// gate by gate, `width` consecutive rows; missing rows are zero. Columns of integers go in pairs:
-// [tile][pair][gate][width][2], the last pair filled up with a zero. Biases and scales: tile, gate, row.
+// gate by gate, `width` consecutive rows; missing rows are zero. Columns of integers go in groups of TileTable::group:
+// [tile][group][gate][width][column], the last group filled up with zeros. What there is one of per row: tile, gate, row.
 struct Matrix {
     const void* weights;
-    const float* scale;     // of integers, one per row; else null
-    TileSums sums;          // for the kernels of any precision; null in those of f32 alone
+    const float* scale;           // of integers, one per row; else null
+    const std::int32_t* start;    // what each row's sum of integers starts from; null when from 0
+    TileSums sums;                // for the kernels of any precision; null in those of f32 alone
+    Arrange arrange;              // null when the operand is taken as it is
     Precision precision;
 };
 
-constexpr std::int32_t quantized_limit = 8191;   // quantised operands lie in [-8191, 8191]
-constexpr std::int32_t quantized_block = 32;     // and are padded to whole blocks of this many values
+constexpr std::int32_t quantized_limit = 8191;      // quantised operands lie in [-8191, 8191],
+constexpr std::int32_t quantized_limit_8 = 127;     // those of i8_state in [-127, 127];
+constexpr std::int32_t quantized_block = 32;        // they are padded to whole blocks of this many values
 
 struct LinearArgs {
     Ref x, y;
@@ -166,14 +172,17 @@ enum class TileShape : std::int32_t { linear, reset, two, three, four, count }; 
 
 constexpr int tile_shapes = static_cast<int>(TileShape::count), tile_widths = 3, precisions = static_cast<int>(Precision::count);
 
-// By shape and width (8, 16, 32).
+// The sums of one precision, by shape and width (8, 16, 32), and how they want weights and operand.
 struct TileTable {
     TileSums sums[tile_shapes][tile_widths];
+    std::int32_t group;   // columns that lie together: 1 for floats, 2 or 4 for integers
+    std::int32_t raise;   // what is added to each of the operand's integers, and so taken off where the sums start
+    Arrange arrange;
 };
 
 // What an ISA adds that another one's kernels are used with.
 struct IntegerTiles {
-    TileTable i16, i8;
+    TileTable i16, i8, i8_state;
 };
 
 struct KernelTable {

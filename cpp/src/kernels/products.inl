@@ -42,7 +42,11 @@ struct Called {
             cols = size;
             tile = 0;
             x = {operand, 1.0f};
-            if (m.precision >= Precision::i16) x = quantize(operand, size, reinterpret_cast<std::int16_t*>(room));
+            if (m.precision >= Precision::i16) {
+                std::int16_t* const values = reinterpret_cast<std::int16_t*>(room);
+                x = quantize(operand, size, m.precision == Precision::i8_state ? quantized_limit_8 : quantized_limit, values);
+                if (m.arrange != nullptr) m.arrange(values, size);
+            }
         }
         [[gnu::always_inline]] inline Sums<V, gates> next(const float* bias) {
             alignas(64) float sums[gates * V::lanes];

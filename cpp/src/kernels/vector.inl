@@ -53,6 +53,7 @@ struct Pair {
         typename H::Int lo, hi;
 
         [[gnu::always_inline]] static inline Int zero() { return {H::Int::zero(), H::Int::zero()}; }
+        [[gnu::always_inline]] static inline Int load(const std::int32_t* p) { return {H::Int::load(p), H::Int::load(p + H::lanes)}; }
         [[gnu::always_inline]] friend inline Int operator+(Int a, Int b) { return {a.lo + b.lo, a.hi + b.hi}; }
         [[gnu::always_inline]] friend inline Pair to_float(Int a) { return {to_float(a.lo), to_float(a.hi)}; }
     };

@@ -73,15 +73,18 @@ const float* Lowering::packed(const float* bias, std::int64_t rows, std::int64_t
 
 Matrix Lowering::matrix(const MatrixSource& s, Precision precision) {
     const std::size_t width = s.width == 8 ? 0 : s.width == 16 ? 1 : 2;
-    const TileSums sums = kernels.tiles[static_cast<int>(precision)].sums[static_cast<int>(s.shape)][width];
-    if (precision == Precision::f32) return {packed(s.weight, s.rows, s.cols, s.width, s.gates), nullptr, sums, precision};
+    const TileTable& tiles = kernels.tiles[static_cast<int>(precision)];
+    const TileSums sums = tiles.sums[static_cast<int>(s.shape)][width];
+    if (precision == Precision::f32) return {packed(s.weight, s.rows, s.cols, s.width, s.gates), nullptr, nullptr, sums, nullptr, precision};
     const auto [found, is_new] = matrices_.try_emplace({{s.weight, s.rows, s.cols, s.width, s.gates}, precision});
+    Matrix& known = found->second;
     if (is_new) {
-        const PackedMatrix packed = pack_reduced(s.weight, s.rows, s.cols, s.width, s.gates, precision, s.label);
-        found->second.weights = keep(byte_constants, constant_bytes, packed.weights.data(), packed.weights.size());
-        found->second.scale = packed.scale.empty() ? nullptr : constant(packed.scale);
+        const PackedMatrix packed = pack_reduced(s.weight, s.rows, s.cols, s.width, s.gates, precision, tiles, s.label);
+        known.weights = keep(byte_constants, constant_bytes, packed.weights.data(), packed.weights.size());
+        if (!packed.scale.empty()) known.scale = constant(packed.scale);
+        if (!packed.start.empty()) known.start = constant(packed.start);
     }
-    return {found->second.weights, found->second.scale, sums, precision};
+    return {known.weights, known.scale, known.start, sums, tiles.arrange, precision};
 }
 
 Ref Lowering::quantized(Precision precision, std::int64_t size) {

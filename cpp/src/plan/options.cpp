@@ -5,11 +5,13 @@
 namespace rtrnn {
 namespace {
 
+// In the order of Precision; the last one is chosen by role, not by name.
 constexpr const char* names[] = {"f32", "f16", "bf16", "i16", "i8"};
-static_assert(sizeof names / sizeof *names == precisions);
+constexpr int name_count = sizeof names / sizeof *names;
+static_assert(name_count == static_cast<int>(Precision::i8_state));
 
 Precision parse(const std::string& name, const std::string& what) {
-    for (int i = 0; i < precisions; ++i)
+    for (int i = 0; i < name_count; ++i)
         if (name == names[i]) return static_cast<Precision>(i);
     std::string known;
     for (const char* n : names) known += (known.empty() ? "'" : ", '") + std::string(n) + "'";
@@ -39,6 +41,6 @@ void PrecisionChoice::check_all_used() const {
     }
 }
 
-const char* precision_name(Precision precision) { return names[static_cast<int>(precision)]; }
+const char* precision_name(Precision precision) { return precision == Precision::i8_state ? "i8" : names[static_cast<int>(precision)]; }
 
 }  // namespace rtrnn

@@ -38,13 +38,15 @@ double largest_weight(Precision precision) {
     }
 }
 
-double integer_limit(Precision precision) { return precision == Precision::i8 ? 127 : 32767; }
+double integer_limit(Precision precision) { return precision == Precision::i16 ? 32767 : 127; }
 
-constexpr std::int64_t magnitude_sum = 0x7fffffff / quantized_limit;   // of a row's integers
-constexpr std::int64_t max_integer_cols = magnitude_sum / 2;
+// What a row's integers may add up to in magnitude.
+std::int64_t magnitude_sum(Precision precision) { return 0x7fffffff / (precision == Precision::i8_state ? quantized_limit_8 : quantized_limit); }
+
+constexpr std::int64_t max_integer_cols = 0x7fffffff / quantized_limit / 2;
 
 // The row's scale; rounding may add half to each integer, which the sum's bound leaves room for.
-float row_scale(const float* row, std::int64_t cols, double limit) {
+float row_scale(const float* row, std::int64_t cols, Precision precision) {
     double largest = 0, sum = 0;
     for (std::int64_t col = 0; col < cols; ++col) {
         const double magnitude = std::fabs(static_cast<double>(row[col]));
@@ -52,8 +54,8 @@ float row_scale(const float* row, std::int64_t cols, double limit) {
         sum += magnitude;
     }
     if (largest == 0) return 0;
-    const double room = static_cast<double>(magnitude_sum) - 0.5 * static_cast<double>(cols) - 1;
-    return std::max(static_cast<float>(std::max(largest / limit, sum / room)), FLT_MIN);
+    const double room = static_cast<double>(magnitude_sum(precision)) - 0.5 * static_cast<double>(cols) - 1;
+    return std::max(static_cast<float>(std::max(largest / integer_limit(precision), sum / room)), FLT_MIN);
 }
 
 }  // namespace
@@ -78,19 +80,20 @@ std::vector<float> pack_vector(const float* bias, std::int64_t rows, std::int64_
 }
 
 PackedMatrix pack_reduced(const float* weight, std::int64_t rows, std::int64_t cols, std::int64_t width, const std::vector<int>& gates,
-                          Precision precision, const std::string& label) {
+                          Precision precision, const TileTable& tiles, const std::string& label) {
     const bool integers = precision >= Precision::i16;
     if (integers && cols > max_integer_cols)
         throw Error(ErrorKind::unsupported, label + ": rows of " + std::to_string(cols) + " weights; " + precision_name(precision) +
                                                 " takes at most " + std::to_string(max_integer_cols) + "; f32, f16 and bf16 take any number");
     PackedMatrix packed;
-    const std::int64_t step = integers ? 2 : 1;   // columns that lie together
-    packed.weights.reserve(static_cast<std::size_t>(tile_count(rows, width) * width * (cols + step - 1)) * gates.size() * (precision == Precision::i8 ? 1 : 2));
+    const std::int64_t step = tiles.group;
+    packed.weights.reserve(static_cast<std::size_t>(tile_count(rows, width) * width * (cols + step - 1)) * gates.size() * (precision >= Precision::i8 ? 1 : 2));
     for (std::int64_t tile = 0; tile < rows; tile += width) {
         std::vector<float> scale;
+        std::vector<std::int64_t> total(gates.size() * static_cast<std::size_t>(width), 0);
         for (const int gate : gates)
             for (std::int64_t row = tile; row < tile + width; ++row)
-                scale.push_back(integers && row < rows ? row_scale(weight + (gate * rows + row) * cols, cols, integer_limit(precision)) : 0);
+                scale.push_back(integers && row < rows ? row_scale(weight + (gate * rows + row) * cols, cols, precision) : 0);
         const auto at = [&](std::size_t gate, std::int64_t row, std::int64_t col) {
             if (row >= rows || col >= cols) return 0.0f;
             const float value = weight[(gates[gate] * rows + row) * cols + col];
@@ -104,8 +107,10 @@ PackedMatrix pack_reduced(const float* weight, std::int64_t rows, std::int64_t c
                 for (std::int64_t row = tile; row < tile + width; ++row)
                     for (std::int64_t col = first; col < first + step; ++col) {
                         const float value = at(gate, row, col);
-                        const double s = scale[gate * static_cast<std::size_t>(width) + static_cast<std::size_t>(row - tile)];
+                        const std::size_t at_row = gate * static_cast<std::size_t>(width) + static_cast<std::size_t>(row - tile);
+                        const double s = scale[at_row];
                         const double integer = s == 0 ? 0 : std::nearbyint(value / s);
+                        total[at_row] += static_cast<std::int64_t>(integer);
                         if (precision == Precision::f16)
                             append(packed.weights, static_cast<std::uint16_t>(half_bits(std::fabs(static_cast<double>(value))) | (std::signbit(value) ? 0x8000u : 0)));
                         else if (precision == Precision::bf16)
@@ -116,6 +121,8 @@ PackedMatrix pack_reduced(const float* weight, std::int64_t rows, std::int64_t c
                             append(packed.weights, static_cast<std::int8_t>(integer));
                     }
         if (integers) packed.scale.insert(packed.scale.end(), scale.begin(), scale.end());
+        if (tiles.raise != 0)
+            for (const std::int64_t sum : total) packed.start.push_back(static_cast<std::int32_t>(static_cast<std::uint32_t>(-sum * tiles.raise)));
     }
     return packed;
 }

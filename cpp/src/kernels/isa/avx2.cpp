@@ -43,6 +43,7 @@ using Native = Vec8;   // elementwise kernels
 using Width8 = Vec8;
 using Width16 = Pair<Vec8>;
 using Width32 = Pair<Pair<Vec8>>;
+using HalfWidth16 = Width16;
 
 constexpr int register_lanes = 16 * 8;   // all floats the vector registers hold
 constexpr const char* isa_name = "avx2";

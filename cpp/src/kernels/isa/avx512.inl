@@ -31,6 +31,7 @@ struct Vec16Sums {
     __m512i v;
 
     [[gnu::always_inline]] static inline Vec16Sums zero() { return {_mm512_setzero_si512()}; }
+    [[gnu::always_inline]] static inline Vec16Sums load(const std::int32_t* p) { return {_mm512_loadu_si512(p)}; }
     [[gnu::always_inline]] friend inline Vec16Sums operator+(Vec16Sums a, Vec16Sums b) { return {_mm512_add_epi32(a.v, b.v)}; }
 };
 struct Vec16Pairs {
@@ -124,5 +125,6 @@ using Native = Vec16;   // elementwise kernels
 using Width8 = Vec8;
 using Width16 = Vec16;
 using Width32 = Pair<Vec16>;
+using HalfWidth16 = Pair<Vec8>;   // AVX-512 converts f16 faster in halves
 
 constexpr int register_lanes = 32 * 16;   // all floats the vector registers hold

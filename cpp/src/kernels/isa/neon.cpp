@@ -109,6 +109,7 @@ using Native = Pair<Vec4>;   // elementwise kernels
 using Width8 = Pair<Vec4>;
 using Width16 = Pair<Width8>;
 using Width32 = Pair<Width16>;
+using HalfWidth16 = Width16;
 
 constexpr int register_lanes = 32 * 4;   // all floats the vector registers hold
 constexpr const char* isa_name = "neon";

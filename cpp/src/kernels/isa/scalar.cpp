@@ -258,6 +258,7 @@ using Native = Lanes<8>;   // elementwise kernels
 using Width8 = Lanes<8>;
 using Width16 = Lanes<16>;
 using Width32 = Lanes<32>;
+using HalfWidth16 = Width16;
 
 constexpr int register_lanes = 1 << 20;   // all floats the vector registers hold; here there is nothing to fit into
 constexpr const char* isa_name = "scalar";

@@ -5,6 +5,9 @@ struct Vec8Sums {
     __m256i v;
 
     [[gnu::always_inline]] static inline Vec8Sums zero() { return {_mm256_setzero_si256()}; }
+    [[gnu::always_inline]] static inline Vec8Sums load(const std::int32_t* p) {
+        return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
+    }
     [[gnu::always_inline]] friend inline Vec8Sums operator+(Vec8Sums a, Vec8Sums b) { return {_mm256_add_epi32(a.v, b.v)}; }
 };
 struct Vec8Pairs {

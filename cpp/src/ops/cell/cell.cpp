@@ -66,7 +66,7 @@ CellArgs cell_args(Lowering& lowering, const PlanNode& node, Cell cell, int gate
     const Shape& weight_ih = lowering.shape(node.inputs[first_weight]);
     const Shape& weight_hh = lowering.shape(node.inputs[first_weight + 1]);
     const std::int64_t hidden = weight_hh[0] / gates;
-    const Precision ih = lowering.precision(node, "weight_ih"), hh = lowering.precision(node, "weight_hh");
+    const Precision ih = lowering.precision(node, "weight_ih"), hh = lowering.state_precision(node, "weight_hh");
     const std::int64_t width = lowering.kernels.tile_width(cell, hh == Precision::f32 ? ih : hh, static_cast<std::int32_t>(hidden),
                                                            static_cast<std::int32_t>(weight_ih[1] + weight_hh[1]));
     std::vector<int> all;
