@@ -25,17 +25,13 @@ constexpr const char* isa_name = "avx512";
 
 // Measured. 256-bit vectors have the shorter latency where one tile of 8 is all there is; from 32 rows on
 // two 512-bit vectors per gate save broadcasts, unless half of the last tile were empty. The lstm has enough
-// gates to do without. Integers are read twice as fast and gain from it in every cell. Beyond L1 f16 is faster in 256-bit
-// vectors, since AVX-512's own conversion takes as long as four of its multiply-adds.
+// gates to do without, unless weights of 16 or 8 bits leave time for little else.
 inline std::int32_t tile_width(Cell cell, Precision precision, std::int32_t rows, std::int32_t cols) noexcept {
     if (rows <= 8) return 8;
-    const bool half_empty = (rows - 1) % 32 < 16;
-    if (precision >= Precision::i16) return half_empty ? 16 : 32;
+    if ((rows - 1) % 32 < 16 || (cell == Cell::lstm && precision <= Precision::f16)) return 16;
+    // A GRU whose f32 weights come from L2 is 2 to 5 % faster in narrow tiles.
     const bool past_l1 = std::int64_t{12} * rows * cols > 32 * 1024;
-    if (precision == Precision::f16 && past_l1) return 8;
-    if (cell == Cell::lstm || half_empty) return 16;
-    // A GRU whose weights come from L2 is 2 to 5 % faster in narrow tiles.
-    return cell == Cell::gru && past_l1 ? 16 : 32;
+    return cell == Cell::gru && precision == Precision::f32 && past_l1 ? 16 : 32;
 }
 
 #include "../table.inl"

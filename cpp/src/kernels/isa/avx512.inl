@@ -54,8 +54,10 @@ struct Vec16 {
         return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
     }
     [[gnu::always_inline]] static inline Vec16 load_brain_float(const std::uint16_t* p) {
-        const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-        return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+        // each into the upper half of its lane, zeros below
+        const __m512i places = _mm512_slli_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 16);
+        const __m512i values = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+        return {_mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaau, places, values))};
     }
     [[gnu::always_inline]] static inline Vec16Pairs load_pairs(const std::int16_t* p) {
         return {_mm512_loadu_si512(p)};
