@@ -144,6 +144,20 @@ TEST_CASE("a matrix may have a precision of its own") {
     CHECK(message_of(graph, {"f32", "", {{"head.weight", "i4"}}}, ErrorKind::unsupported).find("weights of 'head.weight' 'i4' is no precision") == 0);
 }
 
+TEST_CASE("a reverse layer runs in any precision, but all its matrices in one") {
+    Graph graph;
+    Random random(7);
+    graph.add_input("x", {inputs});
+    graph.add_output("y", add_cell(graph, random, "gru", "back", "x", outputs, {{"direction", std::string("reverse")}}));
+    const auto xs = sequence();
+    std::vector<float> exact(steps * outputs), reduced(steps * outputs);
+    CHECK(Sequence(graph, {"f32"}).run({xs.data()}, {exact.data()}, steps, nullptr) == Status::ok);
+    CHECK(Sequence(graph, {"i16"}).run({xs.data()}, {reduced.data()}, steps, nullptr) == Status::ok);
+    CHECK(exact != reduced);
+    for (std::size_t i = 0; i < exact.size(); ++i) CHECK(std::fabs(exact[i] - reduced[i]) < 0.01f);
+    CHECK_THROWS_AS(Sequence(graph, {"f32", "", {{"back.weight_hh", "i8"}}}), Error);
+}
+
 TEST_CASE("an unknown precision is an error that lists the known ones") {
     CHECK(message_of(policy("gru"), {"f64"}, ErrorKind::unsupported) ==
           "weights 'f64' is no precision this release has; expected one of 'f32', 'f16', 'bf16', 'i16', 'i8'");

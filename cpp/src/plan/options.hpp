@@ -12,8 +12,9 @@ namespace rtrnn {
 
 struct PlanOptions {
     std::string weights = "f32";   // precision of the matrices of rnn, gru, lstm and linear nodes: f32, f16, bf16, i16 or i8
-    std::string isa;               // "" chooses: RTRNN_ISA if set, else the best this CPU has
+    std::string isa = {};          // "" chooses: RTRNN_ISA if set, else the best this CPU has
     // Matrices with a precision of their own, by "NODE.ROLE"; roles are weight_ih, weight_hh, weight_hr and weight (of a linear).
+    // Not for networks with reverse layers.
     std::map<std::string, std::string> overrides = {};
 };
 
