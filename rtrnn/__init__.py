@@ -16,6 +16,7 @@ from rtrnn.errors import (
     FileFormatError,
     GraphError,
     MissingExtraError,
+    ModelWarning,
     NonFiniteError,
     StateError,
     UnsupportedError,
@@ -23,17 +24,27 @@ from rtrnn.errors import (
 
 if TYPE_CHECKING:
     from rtrnn._stream import Batch, Stream
+    from rtrnn.layers import GRU, LSTM, RNN, Activation, LayerNorm, Linear, Normalizer, Sequential
     from rtrnn.loading import from_torch, load
     from rtrnn.model import Model
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Activation",
     "Batch",
     "Error",
     "FileFormatError",
     "GraphError",
+    "LayerNorm",
+    "Linear",
     "MissingExtraError",
     "Model",
+    "ModelWarning",
     "NonFiniteError",
+    "Normalizer",
+    "Sequential",
     "StateError",
     "Stream",
     "UnsupportedError",
@@ -72,8 +83,16 @@ def cmake_dir() -> str:
 
 # NumPy and the importers are imported when something that needs them is first asked for: `import rtrnn` stays fast.
 _LAZY = {
+    "Activation": "rtrnn.layers",
     "Batch": "rtrnn._stream",
+    "GRU": "rtrnn.layers",
+    "LSTM": "rtrnn.layers",
+    "LayerNorm": "rtrnn.layers",
+    "Linear": "rtrnn.layers",
     "Model": "rtrnn.model",
+    "Normalizer": "rtrnn.layers",
+    "RNN": "rtrnn.layers",
+    "Sequential": "rtrnn.layers",
     "Stream": "rtrnn._stream",
     "from_torch": "rtrnn.loading",
     "load": "rtrnn.loading",

@@ -7,6 +7,7 @@ __all__ = [
     "FileFormatError",
     "GraphError",
     "MissingExtraError",
+    "ModelWarning",
     "NonFiniteError",
     "StateError",
     "UnsupportedError",
@@ -39,3 +40,7 @@ class NonFiniteError(Error, ValueError):
 
 class MissingExtraError(Error, ImportError):
     """An optional dependency is not installed; the message is the command that installs it."""
+
+
+class ModelWarning(UserWarning):
+    """A loaded network may not be what its author trained: what was noticed, and what to do about it."""

@@ -3,63 +3,30 @@
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 
 from rtrnn import _core
-from rtrnn.errors import FileFormatError
+from rtrnn.errors import ModelWarning
+from rtrnn.formats import LoadOptions, recognise
 from rtrnn.model import Model
-
-if TYPE_CHECKING:
-    from rtrnn.importers.draft import Draft
 
 __all__ = ["detect_format", "from_torch", "load"]
 
 StateMap = Mapping[str, str | None]
 InitialStates = Mapping[str, npt.ArrayLike]
 
-_KNOWN = "a .rtrnn file, an ONNX model, or a TorchScript archive"
-
 
 def detect_format(path: str | os.PathLike[str]) -> str:
-    """``"rtrnn"``, ``"onnx"`` or ``"torchscript"``, by content.
+    """The name of the file's format (``"onnx"``, ``"torchscript"``, ...; see :data:`rtrnn.formats.FORMATS`), by content.
 
     Raises FileNotFoundError and other OSErrors, :class:`rtrnn.FileFormatError` for anything else.
     """
-    path = Path(path)
-    with path.open("rb") as file:
-        head = file.read(16)
-    if not head:
-        raise FileFormatError(f"{path}: the file is empty; expected {_KNOWN}")
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100 << 20:
-        return "rtrnn"
-    if head[:4] == b"PK\x03\x04":
-        return _detect_zip(path)
-    # A ModelProto is a sequence of protobuf fields; exporters write ir_version (field 1, varint) first.
-    if head[0] == 0x08 and len(head) > 2:
-        return "onnx"
-    raise FileFormatError(f"{path}: not a format that rtrnn knows; expected {_KNOWN}")
-
-
-def _detect_zip(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except zipfile.BadZipFile as error:
-        raise FileFormatError(f"{path}: a damaged zip archive ({error}); expected {_KNOWN}") from None
-    tops = {name.split("/", 1)[1] for name in names if "/" in name}
-    if "constants.pkl" in tops and any(name.startswith("code/") for name in tops):
-        return "torchscript"
-    if "data.pkl" in tops:
-        raise FileFormatError(
-            f"{path}: a PyTorch checkpoint (weights without a program); expected {_KNOWN}. Load it into its module and use "
-            "rtrnn.from_torch(module, example)"
-        )
-    raise FileFormatError(f"{path}: a zip archive that is not TorchScript; expected {_KNOWN}")
+    return recognise(Path(path)).name
 
 
 def load(
@@ -69,35 +36,46 @@ def load(
     initial_states: InitialStates | None = None,
     example: Any = None,
     gru_reset: str | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    step_axes: Mapping[str, Sequence[int]] | None = None,
+    activation: str | None = None,
+    normalizer: Any = None,
 ) -> Model:
-    """Loads a trained network: ``.rtrnn``, ONNX or TorchScript, recognised by content.
+    """Loads a trained network; its format is recognised by content. The formats are listed in docs/formats.md.
 
-    `states` pairs state inputs with state outputs by name (``{"h_in": "h_out"}``) where they cannot be found by topology;
-    `initial_states` gives named states a first value other than the file's (or zero); `example` is an example input for
-    TorchScript files whose input shape cannot be found; ``gru_reset="after"`` repairs ONNX files in which the exporter
-    left out ``linear_before_reset``.
+    `states` pairs state inputs with state outputs by name (``{"h_in": "h_out"}``) where they cannot be found by topology,
+    None as the output says that an input is data; `initial_states` gives named states a first value other than the file's
+    (or zero). For ONNX: ``gru_reset="after"`` repairs files in which the exporter left out ``linear_before_reset``,
+    `input_shapes` gives or overrides the shapes of inputs, `step_axes` names axes of inputs that are features within one
+    timestep although a recurrent layer or a convolution runs over them. For TorchScript: `example`, the arguments of one
+    call, where their shapes cannot be found. For checkpoints, which hold weights alone: `activation`, the function between
+    the layers of a multilayer perceptron (``"elu"``), and `normalizer`, the statistics of the observations as a mapping
+    (``{"mean": .., "std": ..}``, or ``"var"``, and ``"eps"``, ``"clip"``) or a file that holds them. An option that has
+    no meaning for the file's format is a ValueError.
+
+    What the importer noticed is in ``model.warnings`` and is issued as :class:`rtrnn.ModelWarning`.
 
     Raises FileNotFoundError, :class:`rtrnn.FileFormatError`, :class:`rtrnn.UnsupportedError`, :class:`rtrnn.StateError`,
-    :class:`rtrnn.MissingExtraError` (the format needs a package that is not installed).
+    :class:`rtrnn.GraphError`, :class:`rtrnn.MissingExtraError` (the format needs a package that is not installed).
     """
-    kind = detect_format(path)
-    if kind == "rtrnn":
-        for name, value in (
-            ("states", states),
-            ("initial_states", initial_states),
-            ("example", example),
-            ("gru_reset", gru_reset),
-        ):
-            if value is not None:
-                raise ValueError(f"{name}= has no meaning for a .rtrnn file")
+    options = LoadOptions(
+        states=states,
+        initial_states=initial_states,
+        example=example,
+        gru_reset=gru_reset,
+        input_shapes=input_shapes,
+        step_axes=step_axes,
+        activation=activation,
+        normalizer=normalizer,
+    )
+    kind = recognise(Path(path))
+    for name in options.given():
+        if name not in kind.options:
+            allowed = ", ".join(f"{option}=" for option in sorted(kind.options)) or "none"
+            raise ValueError(f"{name}= has no meaning for a {kind.title} file; its options are {allowed}")
+    if kind.name == "rtrnn":
         return Model(_core.Graph.load(os.fspath(path)))
-    if kind == "onnx":
-        from rtrnn.importers.onnx import load_onnx
-
-        return _model(load_onnx(Path(path), gru_reset=gru_reset, states=states, initial_states=initial_states))
-    from rtrnn.importers.torch import load_torchscript
-
-    return _model(load_torchscript(Path(path), example=example, states=states, initial_states=initial_states))
+    return _model(*kind.load(Path(path), options))
 
 
 def from_torch(
@@ -116,8 +94,11 @@ def from_torch(
     """
     from rtrnn.importers.torch import from_module
 
-    return _model(from_module(module, example, states=states, initial_states=initial_states))
+    draft = from_module(module, example, states=states, initial_states=initial_states)
+    return _model(draft.build(), draft.warnings)
 
 
-def _model(draft: Draft) -> Model:
-    return Model(draft.build(), draft.warnings)
+def _model(graph: _core.Graph, notices: list[str]) -> Model:
+    for text in notices:
+        warnings.warn(text, ModelWarning, stacklevel=3)
+    return Model(graph, notices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +15,34 @@ if TYPE_CHECKING:
 __all__ = ["describe", "summarize", "tables"]
 
 _CELLS = ("rnn", "gru", "lstm")
+#: Node types whose weights several nodes may share -> the first input that is a weight.
+_PRODUCTS = {"rnn": 2, "gru": 2, "lstm": 3, "linear": 1, "conv": 1}
 _METADATA_WIDTH = 80
+#: Metadata that the other tables show, or that only :mod:`rtrnn.verify` reads.
+_TOLD_ELSEWHERE = frozenset({"import.recognised", "import.states", "source.inputs", "source.states"})
 
 
 def describe(model: Model) -> dict[str, Any]:
     """Inputs, outputs, states, layers, sizes and metadata, as values that JSON can hold.
 
-    ``flops_per_step`` counts two operations for each multiply-add of linear layers and cells and nothing else.
+    ``flops_per_step`` counts two operations for each multiply-add of linear layers, convolutions and cells and nothing else.
+    Nodes that are one layer run several times within the timestep, with the same weights, are one entry of ``layers``: `count`
+    says how many they are, and its FLOPs are those of all of them.
     ``streamable`` is False for a network with a layer that runs backwards; then ``stream_bytes`` is None.
     """
     graph = model.graph
-    layers = [_layer(graph, node) for node in graph.nodes]
+    layers = _layers(graph)
+    found = _found_states(model)
     plan = model.plan() if graph.is_causal else None
     return {
         "inputs": {name: list(shape) for name, shape in model.inputs.items()},
         "outputs": {name: list(shape) for name, shape in model.outputs.items()},
         "states": {
-            state.name: {"shape": list(state.shape), "initial": "given" if state.initial else "zero"}
+            state.name: {
+                "shape": list(state.shape),
+                "initial": "given" if state.initial else "zero",
+                "found": found.get(state.name, ""),
+            }
             for state in graph.states
         },
         "layers": layers,
@@ -47,11 +59,38 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
-def _layer(graph: Graph, node: Node) -> dict[str, Any]:
-    tensors = [name for name in dict.fromkeys(node.inputs) if name and name in graph.tensor_names]
+def _found_states(model: Model) -> dict[str, str]:
+    """How the importer found each state; nothing for a Graph that no importer made."""
+    try:
+        found = json.loads(model.metadata.get("import.states", "{}"))
+    except ValueError:  # metadata is free text
+        return {}
+    return {str(name): str(how) for name, how in found.items()} if isinstance(found, dict) else {}
+
+
+def _layers(graph: Graph) -> list[dict[str, Any]]:
+    tensors = frozenset(graph.tensor_names)
+    layers: list[dict[str, Any]] = []
+    shared: dict[tuple[str, ...], dict[str, Any]] = {}
+    for node in graph.nodes:
+        operands = node.inputs[_PRODUCTS.get(node.op, 0) :]
+        weights = [name for name in dict.fromkeys(operands) if name in tensors]
+        layer = _layer(graph, node, weights)
+        key = (node.op, layer["detail"], *weights)
+        if weights and node.op in _PRODUCTS and key in shared:
+            shared[key]["count"] += 1
+            shared[key]["flops"] += layer["flops"]
+            continue
+        shared[key] = layer
+        layers.append(layer)
+    return layers
+
+
+def _layer(graph: Graph, node: Node, tensors: list[str]) -> dict[str, Any]:
     return {
         "name": node.name,
         "op": node.op,
+        "count": 1,
         "input": list(graph.shape(node.inputs[0])) if node.inputs and node.inputs[0] else [],
         "output": list(graph.shape(node.outputs[0])),
         "detail": _detail(node),
@@ -65,6 +104,11 @@ def _detail(node: Node) -> str:
     words = []
     if node.op == "gru":
         words.append(f"reset {attributes.get('reset', 'after')}")
+    for key in ("strides", "dilations"):
+        if node.op == "conv" and max(attributes.get(key) or [1]) > 1:
+            words.append(f"{key} {' x '.join(map(str, attributes[key]))}")
+    if node.op == "conv" and attributes.get("groups", 1) > 1:
+        words.append(f"{attributes['groups']} groups")
     if attributes.get("direction", "forward") != "forward":
         words.append(str(attributes["direction"]))
     if attributes.get("clip"):
@@ -78,6 +122,8 @@ def _flops(graph: Graph, node: Node) -> int:
     """Two operations for each weight of a matrix product, for each row that it is applied to."""
     if node.op == "linear":
         return 2 * prod(graph.shape(node.inputs[0])[:-1]) * prod(graph.shape(node.inputs[1]))
+    if node.op == "conv":
+        return 2 * prod(graph.shape(node.outputs[0])[1:]) * prod(graph.shape(node.inputs[1]))
     if node.op not in _CELLS:
         return 0
     first = 3 if node.op == "lstm" else 2
@@ -94,19 +140,28 @@ def summarize(model: Model) -> str:
 
 def tables(facts: dict[str, Any]) -> list[Table]:
     """The tables for what :func:`describe` found."""
-    ports = [("input", name, _shape(shape), "") for name, shape in facts["inputs"].items()]
+    ports = [("input", name, _shape(shape), "", "") for name, shape in facts["inputs"].items()]
     ports += [
-        ("state", name, _shape(state["shape"]), "zero" if state["initial"] == "zero" else "given in the file")
+        (
+            "state",
+            name,
+            _shape(state["shape"]),
+            "zero" if state["initial"] == "zero" else "given in the file",
+            state["found"],
+        )
         for name, state in facts["states"].items()
     ]
-    ports += [("output", name, _shape(shape), "") for name, shape in facts["outputs"].items()]
+    ports += [("output", name, _shape(shape), "", "") for name, shape in facts["outputs"].items()]
     shown = [
-        Table("One timestep", ("", "name", "shape", "initial value"), ports, left=4),
+        Table("One timestep", ("", "name", "shape", "initial value", "found as"), ports, left=5),
         Table("Layers", ("op", "name", "from", "to", "parameters", "FLOPs", ""), _layer_rows(facts["layers"]), left=2),
         Table("Sizes", ("", ""), _size_rows(facts)),
     ]
-    if facts["metadata"]:
-        entries = [(key, _cut(text)) for key, text in sorted(facts["metadata"].items())]
+    recognised = facts["metadata"].get("import.recognised", "")
+    if recognised:
+        shown.append(Table("Recognised", ("",), [(line,) for line in recognised.splitlines()]))
+    entries = [(key, _cut(text)) for key, text in sorted(facts["metadata"].items()) if key not in _TOLD_ELSEWHERE]
+    if entries:
         shown.append(Table("Metadata", ("", ""), entries, left=2))
     if facts["warnings"]:
         shown.append(Table("Warnings", ("",), [(text,) for text in facts["warnings"]]))
@@ -128,13 +183,14 @@ def _layer_rows(layers: list[dict[str, Any]]) -> list[tuple[str, ...]]:
             between.clear()
 
     for layer in layers:
-        if layer["op"] not in (*_CELLS, "linear", "layer_norm"):
+        if layer["op"] not in (*_PRODUCTS, "layer_norm"):
             between.append(layer)
             continue
         close()
         ends = _shape(layer["input"]), _shape(layer["output"])
         flops = format_count(layer["flops"]) if layer["flops"] else ""
-        rows.append((layer["op"], layer["name"], *ends, format_count(layer["parameters"]), flops, layer["detail"]))
+        op = layer["op"] if layer["count"] == 1 else f"{layer['op']} x{layer['count']}"
+        rows.append((op, layer["name"], *ends, format_count(layer["parameters"]), flops, layer["detail"]))
     close()
     return rows
 

@@ -78,12 +78,12 @@ def verify(
     tolerance: float = DEFAULT_TOLERANCE,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Runs the ONNX or TorchScript file at `path` in its own runtime beside rtrnn and compares every step.
+    """Runs the file at `path` in its own runtime (:data:`rtrnn.runtimes.RUNTIMES`) beside rtrnn and compares every step.
 
     `model` is what to compare, by default the file itself as rtrnn loads it. `inputs` (T, *shape) by name take the
     place of `steps` random ones (normal, deviation 1). `progress` is called with the number of steps done.
 
-    Raises :class:`rtrnn.UnsupportedError` when the file cannot be run step by step, :class:`rtrnn.MissingExtraError`
+    Raises :class:`rtrnn.UnsupportedError` when the file has no runtime or cannot be run step by step, :class:`rtrnn.MissingExtraError`
     without its runtime, and what :func:`rtrnn.load` raises.
     """
     import rtrnn

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,23 @@ def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHAPE",
         help="TorchScript: the shape of one argument of a call, as 1,48; repeated for several arguments",
     )
+    group.add_argument(
+        "--input-shape",
+        action="append",
+        default=[],
+        metavar="NAME=SHAPE",
+        help="ONNX: the shape of one input, as obs=1,48, where the file does not fix it; repeated for several inputs",
+    )
+    group.add_argument(
+        "--activation",
+        metavar="NAME",
+        help="checkpoints: the function between the layers of a multilayer perceptron, as elu",
+    )
+    group.add_argument(
+        "--normalizer",
+        metavar="FILE",
+        help="checkpoints: the statistics of the observations, an .npz with mean, std or var, eps, clip, or VecNormalize's .pkl",
+    )
 
 
 def load_model(path: str, args: argparse.Namespace, *, warn: bool = True) -> Model:
@@ -62,11 +80,22 @@ def load_model(path: str, args: argparse.Namespace, *, warn: bool = True) -> Mod
     if args.states:
         states = {name: output or None for name, output in named_pairs(args.states, "--states", "IN=OUT").items()}
     example = _example(args.example) if args.example else None
+    shapes = named_pairs(args.input_shape, "--input-shape", "NAME=SHAPE")
+    input_shapes = {name: _shape(text, "--input-shape") for name, text in shapes.items()} or None
     if os.path.isdir(path):
         raise UserError(f"{path}: a directory; expected a file")
-    with status(f"reading {path}"):
+    with status(f"reading {path}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", rtrnn.ModelWarning)  # printed below, in this command's own words
         try:
-            model = rtrnn.load(path, states=states, example=example, gru_reset=args.gru_reset)
+            model = rtrnn.load(
+                path,
+                states=states,
+                example=example,
+                gru_reset=args.gru_reset,
+                input_shapes=input_shapes,
+                activation=args.activation,
+                normalizer=args.normalizer,
+            )
             if model.graph.is_causal:
                 model.plan(isa=getattr(args, "isa", None))  # kept by the model; here its errors have a user
         except ValueError as error:
@@ -81,16 +110,17 @@ def load_model(path: str, args: argparse.Namespace, *, warn: bool = True) -> Mod
 def _example(texts: Sequence[str]) -> Any:
     import numpy as np
 
-    shapes = []
-    for text in texts:
-        try:
-            shape = tuple(int(part) for part in text.split(","))
-        except ValueError:
-            shape = ()
-        if not shape or min(shape) < 1:
-            raise UserError(f"--example {text}: expected sizes of at least 1 separated by commas, such as 1,48")
-        shapes.append(shape)
-    return tuple(np.zeros(shape, np.float32) for shape in shapes)
+    return tuple(np.zeros(_shape(text, "--example"), np.float32) for text in texts)
+
+
+def _shape(text: str, option: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise UserError(f"{option} {text}: expected sizes of at least 1 separated by commas, such as 1,48")
+    return shape
 
 
 def named_pairs(texts: Sequence[str], option: str, form: str) -> dict[str, str]:

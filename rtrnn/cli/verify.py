@@ -17,7 +17,7 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="an ONNX model or a TorchScript archive")
+    parser.add_argument("file", metavar="FILE", help="a file of a format that has a runtime in Python: ONNX, PyTorch, Keras, ..")
     parser.add_argument(
         "--against",
         metavar="FOREIGN",

@@ -22,7 +22,7 @@ import numpy as np
 
 from rtrnn.importers.draft import Draft, Node
 
-__all__ = ["REARRANGING", "Algebra", "GateSum", "Lanes", "Monomial", "Polynomial"]
+__all__ = ["MAX_LANES", "REARRANGING", "Algebra", "GateSum", "Lanes", "Monomial", "Polynomial"]
 
 
 class Lanes(NamedTuple):
@@ -36,6 +36,9 @@ class Lanes(NamedTuple):
 Monomial = tuple[Lanes, ...]
 #: Monomial -> its coefficient for each lane.
 Polynomial = dict[Monomial, np.ndarray]
+
+#: Larger values are no gates or states of a cell; a convolution's feature maps would only take time.
+MAX_LANES = 1 << 14
 
 _MAX_TERMS = 8
 _MAX_DEGREE = 3
@@ -149,7 +152,11 @@ class Algebra:
         return _atom(lanes) if shared else self.polynomial(lanes)
 
     def uses(self, value: str) -> np.ndarray:
-        """How often each element of `value` is read by nodes that compute, by states and by outputs."""
+        """How often each element of `value` is read by nodes that compute, by states and by outputs.
+
+        Readers of more than MAX_LANES elements are left out: a part that only looks as if it were read once is found out
+        when the cell's nodes are taken out (:func:`rtrnn.importers.fusing.replace`).
+        """
         if self._uses is None:
             draft = self.draft
             computed = [v for v in draft.shapes if v not in draft.tensors]
@@ -157,6 +164,7 @@ class Algebra:
             computing = [n for n in draft.nodes if n.op not in REARRANGING]
             readers = [v for node in computing for v in node.inputs]
             readers += [*draft.outputs.values(), *(s.next for s in draft.states.values() if s.next)]
+            readers = [v for v in readers if v and np.prod(draft.shapes[v], dtype=np.int64) <= MAX_LANES]
             for reader in readers:
                 for run in self.trace(self.all_of(reader)) if reader in self._uses else ():
                     if run.value in self._uses:

@@ -11,14 +11,18 @@ whose operands are all constant are computed here with NumPy, which is the const
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rtrnn.errors import UnsupportedError
+from rtrnn.importers.convolution import batch_norm, conv, conv_transpose
 from rtrnn.importers.draft import Draft, Shape
+from rtrnn.importers.frames import crop, framed, inner, is_time, joined, keeps_zero, refuse, spread, through
+from rtrnn.importers.layers import CellWeights, cell, last, layer, require_one, runs_within_step
+from rtrnn.importers.pooling import pad, pool, scatter
 from rtrnn.importers.sym import Axis, RebindAxis, Sym, merge_origins, reshape_origin, strip
 
 __all__ = ["Axis", "Builder", "CellWeights", "RebindAxis", "Sym", "strip"]
@@ -39,21 +43,18 @@ _REDUCE: dict[str, Callable[..., Any]] = {
     "reduce_min": np.min,
 }
 
+#: A file of a few bytes must not fill the memory: the largest constant that is computed, and the largest value of a step.
+MAX_CONSTANT_ELEMENTS = 1 << 26
+MAX_VALUE_ELEMENTS = 1 << 24
 
-@dataclass
-class CellWeights:
-    """The weights of one direction of one recurrent layer, in the canonical (PyTorch's) gate order.
+#: The most multiplications in the product of two computed matrices.
+_MAX_PRODUCTS = 1 << 20
 
-    Shapes for G gates: `weight_ih` (G*hidden, input), `weight_hh` (G*hidden, recurrent), biases (G*hidden),
-    `weight_hr` (projection, hidden), `peephole` (3*hidden) in the order i, f, o.
-    """
 
-    weight_ih: np.ndarray
-    weight_hh: np.ndarray
-    bias_ih: np.ndarray | None = None
-    bias_hh: np.ndarray | None = None
-    weight_hr: np.ndarray | None = None
-    peephole: np.ndarray | None = None
+def check_size(shape: Sequence[int], limit: int, what: str) -> None:
+    """Raises :class:`UnsupportedError` when a value of this shape would have more than `limit` elements."""
+    if math.prod(shape) > limit:
+        raise UnsupportedError(f"{what} of shape {tuple(shape)}; expected at most {limit} elements")
 
 
 class Builder:
@@ -65,17 +66,29 @@ class Builder:
         self.hint = ""
         #: Input axes that a recurrent layer ran over.
         self.time_axes: set[Axis] = set()
+        #: Input axes whose size the foreign file leaves open.
+        self.dynamic_axes: set[Axis] = set()
+        #: Input axes that the foreign file has fixed to another size and that are read as 1 -> that size.
+        self.rebound: dict[Axis, int] = {}
+        #: Input axes that lie within the timestep, although a recurrent layer may run over them: the caller said so.
+        self.step_axes: set[Axis] = set()
+        #: How many layers have been run within the timestep.
+        self.layers = 0
+        self._sizes: dict[Axis, int] = {}
 
     # -- sources ---------------------------------------------------------------------------------------
 
     def input(self, name: str, shape: Sequence[int]) -> Sym:
         """Declares an input of the foreign graph, time and batch axes already set to 1."""
         shape = tuple(int(d) for d in shape)
+        check_size(shape, MAX_VALUE_ELEMENTS, f"input {name!r}")
         self.draft.add_input(name, strip(shape))
+        self._sizes.update({(name, i): d for i, d in enumerate(shape)})
         return Sym(shape, name=name, origin=tuple((name, i) for i in range(len(shape))))
 
     def const(self, value: Any, dtype: Any = None) -> Sym:
         array = np.asarray(value, dtype)
+        check_size(array.shape, MAX_CONSTANT_ELEMENTS, "a constant")
         return Sym(array.shape, const=array, origin=(None,) * array.ndim)
 
     def state(self, hint: str, initial: np.ndarray, origin: str = "") -> Sym:
@@ -92,6 +105,8 @@ class Builder:
 
     def value(self, x: Sym, shape: Shape | None = None) -> str:
         """The name of the Draft value that holds `x`, seen with the Draft shape `shape` (default: stripped)."""
+        if x.frames is not None:
+            raise refuse(x)
         have = strip(x.shape)
         want = have if shape is None else tuple(shape)
         if x.const is not None:
@@ -112,6 +127,7 @@ class Builder:
     ) -> Sym:
         """Appends a node with one output of foreign shape `shape`; its Draft shape is `draft_shape` or stripped."""
         shape = tuple(int(d) for d in shape)
+        check_size(shape, MAX_VALUE_ELEMENTS, f"a value of {op}")
         stripped = strip(shape)
         draft_shape = stripped if draft_shape is None else tuple(draft_shape)
         (name,) = self.draft.add_node(op, list(inputs), [draft_shape], attributes, self.hint)
@@ -127,10 +143,14 @@ class Builder:
         """A unary function of cpp/README.md; `fold` computes it when `x` is constant."""
         if x.const is not None and fold is not None:
             return self.const(fold(x.const))
+        if x.frames is not None:
+            return through(x, lambda y: self.unary(op, y, None, **attributes), keeps_fill=keeps_zero(op, x.frames))
         return self.emit(op, [self.value(x)], x.shape, attributes=attributes, origin=x.origin)
 
     def binary(self, op: str, a: Sym, b: Sym) -> Sym:
         """add, sub, mul, div, min, max, pow with NumPy broadcasting."""
+        if a.frames is not None or b.frames is not None:
+            return spread(self, op, a, b)
         shape = np.broadcast_shapes(a.shape, b.shape)
         if a.const is not None and b.const is not None:
             return self.const(self._fold_binary(op, a.const, b.const))
@@ -177,6 +197,8 @@ class Builder:
             if x.shape[a] != 1:
                 raise UnsupportedError(f"cannot squeeze axis {a} of a value of shape {x.shape}: its size is not 1")
         keep = [i for i in range(x.ndim) if i not in drop]
+        if x.frames is not None:
+            return through(x, lambda y: self.squeeze(y, sorted(drop)), axis=keep.index(x.frames.axis))
         return self.reshape(x, [x.shape[i] for i in keep], tuple(x.origin[i] for i in keep))
 
     def unsqueeze(self, x: Sym, axes: Sequence[int]) -> Sym:
@@ -184,6 +206,9 @@ class Builder:
         if any(not -rank <= int(a) < rank for a in axes) or len({int(a) % rank for a in axes}) != len(axes):
             raise UnsupportedError(f"cannot insert axes {list(axes)} into a value of shape {x.shape}")
         new = {int(a) % rank for a in axes}
+        if x.frames is not None:
+            kept = [i for i in range(rank) if i not in new]
+            return through(x, lambda y: self.unsqueeze(y, axes), axis=kept[x.frames.axis])
         dims, origin = iter(x.shape), iter(x.origin)
         shape: list[int] = []
         tags: list[Axis | None] = []
@@ -194,6 +219,8 @@ class Builder:
 
     def permute(self, x: Sym, axes: Sequence[int]) -> Sym:
         axes = [x.axis(int(a)) for a in axes]
+        if x.frames is not None:
+            return through(x, lambda y: self.permute(y, axes), axis=axes.index(x.frames.axis))
         shape = tuple(x.shape[a] for a in axes)
         origin = tuple(x.origin[a] for a in axes)
         if x.const is not None:
@@ -214,12 +241,20 @@ class Builder:
         """Python slice semantics on one axis; `start` and `stop` may be negative or out of range."""
         axis = x.axis(axis)
         index = range(*slice(start, stop, step).indices(x.shape[axis]))
+        if x.frames is not None:
+            if axis != x.frames.axis:
+                return through(x, lambda y: self.slice(y, axis, start, stop, step))
+            if step != 1:
+                raise refuse(x)
+            return crop(self, x, axis, index.start, x.shape[axis] - index.stop)
         shape = (*x.shape[:axis], len(index), *x.shape[axis + 1 :])
         if x.const is not None:
             return self.const(np.take(x.const, list(index), axis))
         if len(index) == 0:
             raise UnsupportedError(f"slice {start}:{stop}:{step} of an axis of size {x.shape[axis]} is empty")
-        origin = tuple(o if i != axis or len(index) == x.shape[axis] else None for i, o in enumerate(x.origin))
+        # What cuts padding off again leaves the input's axis.
+        whole = step == 1 and len(index) == self._sizes.get(x.origin[axis] or ("", 0), x.shape[axis])
+        origin = tuple(o if i != axis or whole else None for i, o in enumerate(x.origin))
         if index == range(x.shape[axis]):
             return Sym(shape, name=x.name, origin=origin)
         value, have, at = self._draft_axis(x, axis)
@@ -240,6 +275,8 @@ class Builder:
         """Constant `indices` (any shape) along `axis`; a scalar index removes the axis."""
         axis = x.axis(axis)
         indices = np.asarray(indices)
+        if x.frames is not None and axis != x.frames.axis and indices.ndim == 1:
+            return through(x, lambda y: self.gather(y, axis, indices))
         size = x.shape[axis]
         if indices.size and (indices.min() < -size or indices.max() >= size):
             raise UnsupportedError(f"index out of range: {indices.min()}..{indices.max()} in an axis of size {size}")
@@ -264,6 +301,11 @@ class Builder:
         xs = [x for x in xs if x.size] or [first]
         if len(xs) == 1:
             return xs[0]
+        if any(x.frames is not None for x in xs):
+            frames = joined(xs)
+            if axis == frames.axis:
+                raise refuse(next(x for x in xs if x.frames is not None))
+            return framed(self.concat([inner(x) for x in xs], axis), frames)
         total = sum(x.shape[axis] for x in xs)
         shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
         kept = [i for i, d in enumerate(first.shape) if d != 1 or i == axis]
@@ -301,24 +343,38 @@ class Builder:
         return self.emit("linear", inputs, shape, (*lead, weight.shape[0]), origin=(*x.origin[:-1], None))
 
     def matmul(self, a: Sym, b: Sym) -> Sym:
-        """``a @ b`` where one side is constant and at most two-dimensional once its axes of size 1 are gone."""
+        """``a @ b``; a side that is a constant matrix makes it a linear, two computed sides at most 2**20 products."""
         if a.const is not None and b.const is not None:
             return self.const(a.const @ b.const)
         if b.const is not None and b.ndim >= 1 and all(d == 1 for d in b.shape[:-2]):
             if b.ndim == 1:
                 return self.squeeze(self.linear(a, b.const[None, :]), [-1])
             y = self.linear(a, b.const.reshape(b.shape[-2:]).T)
-            extra = b.ndim - y.ndim
+            extra = b.ndim - max(a.ndim, 2)
             return self.unsqueeze(y, range(extra)) if extra > 0 else y
         if a.const is not None and a.ndim == 2 and b.ndim >= 2:
             swap = [*range(b.ndim - 2), b.ndim - 1, b.ndim - 2]
             return self.permute(self.linear(self.permute(b, swap), a.const), swap)
         if a.const is not None and a.ndim == 2 and b.ndim == 1:
             return self.linear(b, a.const)
-        raise UnsupportedError(
-            f"matmul of shapes {a.shape} and {b.shape}: one side must be a constant matrix (products of two computed "
-            "values are not supported)"
-        )
+        return self._matmul_by_products(a, b)
+
+    def _matmul_by_products(self, a: Sym, b: Sym) -> Sym:
+        left = self.unsqueeze(a, [0]) if a.ndim == 1 else a
+        right = self.unsqueeze(b, [1]) if b.ndim == 1 else b
+        if a.ndim == 0 or b.ndim == 0 or left.shape[-1] != right.shape[-2]:
+            raise UnsupportedError(f"matmul of shapes {a.shape} and {b.shape}: the axis that is summed over differs")
+        lead = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+        count = math.prod((*lead, left.shape[-2], left.shape[-1], right.shape[-1]))
+        if count > _MAX_PRODUCTS:
+            raise UnsupportedError(
+                f"matmul of shapes {a.shape} and {b.shape}, both computed, takes {count} multiplications: expected at most "
+                f"{_MAX_PRODUCTS}, or one side that is a constant matrix"
+            )
+        # (.., M, K, 1) times (.., 1, K, N), summed over K
+        products = self.binary("mul", self.unsqueeze(left, [-1]), self.unsqueeze(right, [-3]))
+        y = self.reduce("reduce_sum", products, [-2], False)
+        return self.squeeze(y, [axis for axis, x in ((-2, a), (-1, b)) if x.ndim == 1])
 
     def layer_norm(self, x: Sym, weight: np.ndarray | None, bias: np.ndarray | None, eps: float, axis: int = -1) -> Sym:
         """Over the axes from `axis` to the last."""
@@ -364,98 +420,17 @@ class Builder:
         got = tuple(d for i, d in enumerate(strip(x.shape)) if i not in over) or (1,)
         return self.emit(op, [self.value(x)], shape, got, {"axes": over, "keepdims": 0}, origin)
 
-    # -- recurrent layers ------------------------------------------------------------------------------
+    # -- in files of their own -------------------------------------------------------------------------
 
-    def cell(
-        self,
-        kind: str,
-        x: Sym,
-        states: Sequence[Sym],
-        weights: CellWeights,
-        attributes: dict[str, Any] | None = None,
-    ) -> list[Sym]:
-        """One step of a cell: x (I), states (H) or (R), (H) -> the next states, as one-dimensional values.
-
-        `attributes` are those of the Graph node (`reset`, `activations`, `alpha`, `beta`, `clip`, `input_forget`,
-        `direction`); none that equals its default needs to be given.
-        """
-        optional = {
-            "bias_ih": weights.bias_ih,
-            "bias_hh": weights.bias_hh,
-            "weight_hr": weights.weight_hr,
-            "peephole": weights.peephole,
-        }
-        if kind != "lstm" and (optional.pop("weight_hr") is not None or optional.pop("peephole") is not None):
-            raise UnsupportedError(f"{kind}: a projection or peepholes exist only for lstm")
-        inputs = [self.value(x, (x.size,))] + [self.value(s, (s.size,)) for s in states]
-        hint = self.hint or kind
-        inputs.append(self.draft.add_tensor(weights.weight_ih, f"{hint}.weight_ih"))
-        inputs.append(self.draft.add_tensor(weights.weight_hh, f"{hint}.weight_hh"))
-        for role, array in optional.items():
-            inputs.append("" if array is None else self.draft.add_tensor(array, f"{hint}.{role}"))
-        while inputs[-1] == "":
-            inputs.pop()
-        shapes = [(s.size,) for s in states]
-        names = self.draft.add_node(kind, inputs, shapes, attributes, hint)
-        return [Sym((s.size,), name=n, origin=(None,)) for s, n in zip(states, names, strict=True)]
-
-    def layer(
-        self,
-        kind: str,
-        x: Sym,
-        initial: Sequence[Sym],
-        directions: Sequence[tuple[CellWeights, dict[str, Any]]],
-        time_axis: int,
-        batch_axis: int | None,
-    ) -> tuple[Sym, list[Sym]]:
-        """One recurrent layer over a sequence of one timestep.
-
-        `x` has `time_axis`, perhaps `batch_axis`, and the feature axis; `initial` holds, per state kind, the
-        initial states as (directions, size) in any shape with that many elements. An initial state that is constant becomes a
-        state which the Stream carries; any other is left to :meth:`rtrnn.importers.states.pair_states`.
-        Returns y with x's axes and features concatenated over directions, and the final states, each (directions, size).
-        """
-        roles = {time_axis: "time"} if batch_axis is None else {time_axis: "time", batch_axis: "batch"}
-        for axis, role in roles.items():
-            self.require_one(x, axis, role)
-        if (origin := x.origin[time_axis]) is not None:
-            self.time_axes.add(origin)
-        vector = self.reshape(x, (x.shape[-1],))
-        ys: list[Sym] = []
-        finals: list[list[Sym]] = [[] for _ in initial]
-        for d, (weights, attributes) in enumerate(directions):
-            states = []
-            for which, state in zip("hc", initial, strict=False):
-                size = state.size // len(directions)
-                part = self.slice(self.reshape(state, (len(directions), size)), 0, d, d + 1)
-                part = self.reshape(part, (size,))
-                if part.const is not None:
-                    part = self.state(f"{self.hint or kind}.{which}", np.asarray(part.const, np.float32))
-                states.append(part)
-            nexts = self.cell(kind, vector, states, weights, attributes)
-            for k, (state, following) in enumerate(zip(states, nexts, strict=True)):
-                if state.name in self.draft.states:
-                    self.set_next(state, following)
-                finals[k].append(self.unsqueeze(self.last(following), [0]))
-            ys.append(nexts[0])
-        y = ys[0] if len(ys) == 1 else self.concat(ys, 0)
-        shape = (*x.shape[:-1], y.shape[0])
-        y = self.reshape(y, shape, (*x.origin[:-1], None))
-        return y, [self.concat(parts, 0) for parts in finals]
-
-    def last(self, x: Sym) -> Sym:
-        """`x` after the last step that its producer took; see the node type `last`."""
-        return self.emit("last", [self.value(x)], x.shape, origin=x.origin)
-
-    def require_one(self, x: Sym, axis: int, role: str) -> None:
-        """Raises :class:`RebindAxis` when the axis is not of size 1 and comes straight from an input's axis."""
-        axis = x.axis(axis)
-        if x.shape[axis] == 1:
-            return
-        origin = x.origin[axis]
-        if origin is None:
-            raise UnsupportedError(
-                f"the {role} axis (axis {axis}) of a recurrent layer's input of shape {x.shape} is not an axis of the "
-                "network's input; only one timestep of one sequence can be streamed"
-            )
-        raise RebindAxis(origin, role, x.shape[axis])
+    conv = conv
+    conv_transpose = conv_transpose
+    batch_norm = batch_norm
+    pad = pad
+    pool = pool
+    scatter = scatter
+    cell = cell
+    layer = layer
+    last = last
+    require_one = require_one
+    runs_within_step = runs_within_step
+    is_time = is_time

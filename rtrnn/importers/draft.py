@@ -7,8 +7,9 @@ states, tensors and node outputs.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from rtrnn.errors import GraphError
 if TYPE_CHECKING:
     from rtrnn import _core
 
-__all__ = ["CELL_OPS", "VIEW_OPS", "Draft", "Node", "State"]
+__all__ = ["CELL_OPS", "VIEW_OPS", "Draft", "Node", "State", "Turn", "depends_on"]
 
 Shape = tuple[int, ...]
 
@@ -31,6 +32,14 @@ VIEW_OPS = frozenset({"reshape", "slice", "concat", "permute", "gather", "last"}
 CELL_STATES = {"rnn": (1,), "gru": (1,), "lstm": (1, 2)}
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One run of a layer's cell within a timestep: which layer, and whether it is the layer's last one."""
+
+    layer: int
+    is_last: bool
+
+
 @dataclass
 class Node:
     """One node: `inputs` and `outputs` are value names; an absent optional input is ``""``."""
@@ -40,6 +49,8 @@ class Node:
     inputs: list[str]
     outputs: list[str]
     attributes: dict[str, Any] = field(default_factory=dict)
+    #: Of a cell that a layer runs several times within one timestep.
+    turn: Turn | None = None
 
 
 @dataclass
@@ -64,15 +75,20 @@ class Draft:
     shapes: dict[str, Shape] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    #: Values whose first so many frames in a stream the foreign network does not have -> how many.
+    lagging: dict[str, int] = field(default_factory=dict)
     _tensor_by_identity: dict[Any, str] = field(default_factory=dict, repr=False)
+    #: The numbers that names like a hint have reached: a search from 1 would take time in proportion to the names there are.
+    _counts: dict[str, int] = field(default_factory=dict, repr=False)
 
     def unique(self, hint: str) -> str:
         """A value name like `hint` that is not taken."""
         name = hint = re.sub(r"\s+", "_", hint.strip()) or "value"
-        count = 1
+        count = self._counts.get(hint, 1)
         while name in self.shapes:
             count += 1
             name = f"{hint}_{count}"
+        self._counts[hint] = count
         return name
 
     def add_input(self, name: str, shape: Shape) -> str:
@@ -133,6 +149,10 @@ class Draft:
                 if value:
                     users.setdefault(value, []).append(node)
         return users
+
+    def depends_on(self, value: str) -> set[str]:
+        """See :func:`depends_on`."""
+        return depends_on(self.producers(), value)
 
     def roots(self) -> set[str]:
         """Values that must be computed: the outputs and the states' next values."""
@@ -215,10 +235,27 @@ class Draft:
             graph.add_output(name, value)
         for key, text in self.metadata.items():
             graph.set_metadata(key, text)
+        if self.states:
+            origins = {name: state.origin or "the layer's own" for name, state in self.states.items()}
+            graph.set_metadata("import.states", json.dumps(origins))
         graph.validate()
+        computed = self.producers()
         for value, shape in self.shapes.items():
-            if value in self.producers() and tuple(graph.shape(value)) != shape:
+            if value in computed and tuple(graph.shape(value)) != shape:
                 raise GraphError(
                     f"value {value!r}: the importer expected shape {shape}, the Graph says {graph.shape(value)}"
                 )
         return graph
+
+
+def depends_on(producers: Mapping[str, Node], value: str) -> set[str]:
+    """Every value that `value` is computed from, itself included; `producers` is :meth:`Draft.producers`."""
+    seen: set[str] = set()
+    pending = [value]
+    while pending:
+        at = pending.pop()
+        if at and at not in seen:
+            seen.add(at)
+            if at in producers:
+                pending.extend(producers[at].inputs)
+    return seen

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rtrnn.importers.draft import CELL_OPS, VIEW_OPS, Draft, Shape
+from rtrnn.importers.frames import check_lag
+from rtrnn.importers.gates import warn_about_dropped_state
 from rtrnn.importers.recognise import recognise_cells
 from rtrnn.importers.states import check_cell_states, pair_states
 
@@ -43,6 +45,7 @@ def finish(
     draft.metadata["source.inputs"] = json.dumps({name: list(shape) for name, shape in input_shapes.items()})
     draft.metadata["source.states"] = json.dumps(pairs)
     check_cell_states(draft)
+    check_lag(draft)
     if drop_state_outputs:
         drop_state_views(draft)
     if not any(node.op in CELL_OPS and node.attributes.get("direction") == "reverse" for node in draft.nodes):
@@ -54,6 +57,7 @@ def finish(
     draft.prune()
     _warn_unused(draft)
     draft.sort()
+    warn_about_dropped_state(draft)
 
 
 def drop_state_views(draft: Draft) -> None:

@@ -4,7 +4,7 @@ The equations are matched in the normal forms of :mod:`rtrnn.importers.algebra`,
 weights are split or joined and the algebraic form do not matter:
 
     gru    h' = (1 - z) * n + z * h     or, with the update gate the other way round, z * n + (1 - z) * h
-    lstm   c' = f * c + i * g           h' = o * tanh(c'), perhaps times a projection
+    lstm   c' = f * c + i * g           h' = o * tanh(c'), perhaps times a projection; f may be 1 - i
     rnn    h' = tanh(W x + U h + b)     where h is a state and h' its next value
 
 A cell whose inner values are used elsewhere, or which differs in any way from these, stays as it is.
@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from rtrnn.importers.algebra import Algebra, GateSum, Lanes, Monomial, Polynomial
+from rtrnn.importers.algebra import MAX_LANES, Algebra, GateSum, Lanes, Monomial, Polynomial
 from rtrnn.importers.cleanup import cleanup
 from rtrnn.importers.draft import Draft, Node
 from rtrnn.importers.fusing import ACTIVATIONS, Cell, Function, Gate, replace
@@ -48,7 +48,7 @@ def _first_cell(draft: Draft, done: set[str]) -> str | None:
     algebra = Algebra(draft)
     for node in draft.nodes:
         result = node.outputs[0]
-        if result in done:
+        if result in done or np.prod(draft.shapes[result], dtype=np.int64) > MAX_LANES:
             continue
         for match in (_lstm, _gru, _rnn):
             for cell in match(algebra, node):
@@ -133,6 +133,30 @@ def _lstm(algebra: Algebra, node: Node) -> Iterator[Cell]:
                 split = _all(_split(s, h, p) for s, p in zip(sums or [], (c, c, None, c_next), strict=True))
                 if split is not None:
                     yield Cell("lstm", [h, c], [result, c_next.value], split, functions, weight_hr=weight_hr)
+        yield from _coupled_lstm(algebra, node, c_next, o_gate, h_function[0])
+
+
+def _coupled_lstm(
+    algebra: Algebra, node: Node, c_next: Lanes, o: tuple[Function, Lanes], h_function: Function
+) -> Iterator[Cell]:
+    """The cell whose forget gate is ``1 - i``: c' = (1 - i) * c + i * g, or f * c + (1 - f) * g."""
+    for kept, gate, added in _interpolations(algebra, algebra.producers[c_next.value]):
+        for c, g, is_input in ((kept, added, True), (added, kept, False)):
+            gates = _all([_activation(algebra, gate), _activation(algebra, g), o])
+            if gates is None or gates[0][0] != o[0] or (not is_input and o[0].name != "sigmoid"):
+                continue
+            if c.value in algebra.producers and not _is_next(algebra, c, c_next.value):
+                continue
+            sums = _all(algebra.gate_sum(argument) for _, argument in gates)
+            for h, result, weight_hr in _lstm_states(algebra, node, sums or []):
+                split = _all(_split(s, h, p) for s, p in zip(sums or [], (c, None, c_next), strict=True))
+                if split is not None:
+                    # 1 - sigmoid(x) is sigmoid(-x).
+                    split[0] = split[0] if is_input else split[0].negated()
+                    ordered = [split[0], Gate(), *split[1:]]
+                    functions = [o[0], gates[1][0], h_function]
+                    attributes = {"input_forget": 1}
+                    yield Cell("lstm", [h, c], [result, c_next.value], ordered, functions, attributes, weight_hr)
 
 
 def _lstm_updates(algebra: Algebra, c_next: Lanes) -> list[tuple[Lanes, Lanes, Lanes, Lanes]]:

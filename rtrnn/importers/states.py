@@ -2,12 +2,13 @@
 
 A file that carries its recurrent state as inputs and outputs (``h_in``, ``h_out``) becomes a Graph that carries the
 state itself. Topology decides first: an input that reaches a state operand of a recurrent cell is a state, and its
-next value is the output that comes from the same operands' results. Names only break ties, and pair what no cell
-explains (cells written by hand, delay lines).
+next value is the output that comes from the same operands' results; an output that is the input's elements moved on with
+new ones behind them is a delay line. Names only break ties, and pair what neither explains (cells written by hand).
 """
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 
@@ -15,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rtrnn.errors import StateError, UnsupportedError
-from rtrnn.importers.draft import CELL_STATES, VIEW_OPS, Draft, Node, Shape, State
+from rtrnn.importers.draft import CELL_STATES, VIEW_OPS, Draft, Node, Shape, State, depends_on
+from rtrnn.importers.recognise import recognise_cells
 
-__all__ = ["check_cell_states", "pair_states"]
+__all__ = ["check_cell_states", "final_states", "pair_states", "says_state"]
 
 #: (position of a cell in the Draft, which of its states).
 Slot = tuple[int, int]
@@ -46,11 +48,14 @@ def pair_states(
     pairing = _Pairing(draft, dict(input_shapes), dict(output_shapes or {}))
     pairing.force(states or {})
     pairing.by_cells()
+    pairing.by_shifting()
     pairing.by_names()
     for name in initial_states or {}:
         if name not in pairing.pairs and name not in draft.states:
             known = sorted([*pairing.pairs, *draft.states])
             raise StateError(f"initial_states names {name!r}, but the states are {known}")
+    for name, output in pairing.pairs.items():
+        _warn_steady(draft, name, output)
     for name, output in pairing.pairs.items():
         _carry(draft, name, output, input_shapes[name])
     for name, value in (initial_states or {}).items():
@@ -62,8 +67,10 @@ def check_cell_states(draft: Draft) -> None:
     """Raises :class:`UnsupportedError` for a cell whose state operand depends on inputs and on no state."""
     producers = draft.producers()
     for node in draft.nodes:
+        if node.turn is not None:
+            continue  # within a timestep a layer may begin anywhere
         for k, position in enumerate(CELL_STATES.get(node.op, ())):
-            reached = _depends_on(producers, node.inputs[position])
+            reached = depends_on(producers, node.inputs[position])
             inputs = sorted(reached & draft.inputs.keys())
             if inputs and not reached & draft.states.keys():
                 raise UnsupportedError(
@@ -72,11 +79,32 @@ def check_cell_states(draft: Draft) -> None:
                 )
 
 
+def final_states(draft: Draft) -> dict[str, set[str]]:
+    """The outputs that consist of final states of recurrent layers: output -> the values that those layers start from.
+
+    To be asked before :func:`pair_states`, while the nodes `last` tell a final state from a layer's output.
+    """
+    pairing = _Pairing(draft, {}, {})
+    found = {}
+    for name in draft.outputs:
+        made, last = pairing.made_of(name)
+        if made and last:
+            cells = [(pairing.cells[at], k) for at, k in made]
+            found[name] = {cell.inputs[CELL_STATES[cell.op][k]] for cell, k in cells}
+    return found
+
+
 class _Pairing:
     def __init__(self, draft: Draft, inputs: dict[str, Shape], outputs: dict[str, Shape]) -> None:
         self.draft, self.input_shapes, self.output_shapes = draft, inputs, outputs
         self.producers, self.users = draft.producers(), draft.users()
         self.cells = [node for node in draft.nodes if node.op in CELL_STATES]
+        # The turns that a layer takes within a timestep count as one cell, the first.
+        first: dict[int, int] = {}
+        self.cell_numbers: dict[int, int] = {}
+        for i, node in enumerate(self.cells):
+            self.cell_numbers[id(node)] = i if node.turn is None else first.setdefault(node.turn.layer, i)
+        self.written: _Pairing | None = None
         self.pairs: dict[str, str] = {}
         self.data: set[str] = set()
 
@@ -121,6 +149,8 @@ class _Pairing:
             value = pending.pop()
             node = self.producers.get(value)
             if node is not None and node.op in CELL_STATES:
+                if node.turn is not None and not node.turn.is_last:
+                    return set(), False
                 slots.add((self._cell(node), node.outputs.index(value)))
             elif node is not None and node.op in VIEW_OPS:
                 last |= node.op == "last"
@@ -129,14 +159,31 @@ class _Pairing:
                 return set(), False
         return slots, last
 
+    def rearranged_from(self, output: str) -> set[str]:
+        """The values whose elements `output` consists of, as far as nodes that only rearrange go."""
+        found: set[str] = set()
+        seen: set[str] = set()
+        pending = [self.draft.outputs[output]]
+        while pending:
+            value = pending.pop()
+            if value in seen:
+                continue
+            seen.add(value)
+            node = self.producers.get(value)
+            if node is not None and node.op in VIEW_OPS:
+                pending.extend(node.inputs)
+            else:
+                found.add(value)
+        return found
+
     def _cell(self, node: Node) -> int:
-        return next(i for i, cell in enumerate(self.cells) if cell is node)
+        return self.cell_numbers[id(node)]
 
     def describe_outputs(self, names: Iterable[str]) -> str:
         shape = {n: self.output_shapes.get(n, self.draft.shapes[v]) for n, v in self.draft.outputs.items()}
         return ", ".join(f"{n!r} {shape[n]}" for n in names) or "none"
 
-    # -- the three ways --------------------------------------------------------------------------------
+    # -- the four ways ---------------------------------------------------------------------------------
 
     def force(self, states: Mapping[str, str | None]) -> None:
         for name, output in states.items():
@@ -174,13 +221,23 @@ class _Pairing:
                 raise self._no_partner(name)
             self.pairs[name] = max(fitting)[1]
 
+    def by_shifting(self) -> None:
+        """Delay lines: an output that consists of elements of the input and of new ones."""
+        for output in self.free_outputs():
+            sources = self.rearranged_from(output)
+            fitting = [name for name in self.free_inputs() if name in sources and self.fits(name, output)]
+            # A network keeps at least one input and one output that are data; a constant is no new element.
+            alone = len(self.free_inputs()) < 2 or len(self.free_outputs()) < 2
+            if len(fitting) == 1 and len(set(sources) - self.draft.tensors.keys()) > 1 and not alone:
+                self.pairs[fitting[0]] = output
+
     def by_names(self) -> None:
         inputs, outputs = self.free_inputs(), self.free_outputs()
-        reach = {o: _depends_on(self.producers, self.draft.outputs[o]) for o in outputs}
+        reach = {o: depends_on(self.producers, self.draft.outputs[o]) for o in outputs}
         for position, name in enumerate(inputs):
             free = [o for o in outputs if o not in self.pairs.values()]
             # The first input and the first output are the data's unless their names say otherwise.
-            named = _says_state(name)
+            named = says_state(name)
             if position == 0 and not (named and len(inputs) > 1):
                 continue
             if not any(name in values for values in reach.values()):
@@ -188,12 +245,15 @@ class _Pairing:
                 continue
             fitting = [o for o in free if self.fits(name, o) and name in reach[o]]
             if len(free) > 1 or not named:
-                fitting = [o for o in fitting if o != outputs[0] or _says_state(o)]
+                fitting = [o for o in fitting if o != outputs[0] or says_state(o)]
             best = max((_likeness(name, o) for o in fitting), default=0)
             if best == 0 and (not named or position == 0):
-                self._unnamed(name, fitting, inputs)
+                decided = self.by_written_cells(name, fitting) if len(fitting) > 1 else []
+                self._unnamed(name, decided or fitting, inputs)
                 continue
             fitting = [o for o in fitting if _likeness(name, o) == best]
+            if best < 2 and len(fitting) > 1:
+                fitting = self.by_written_cells(name, fitting) or fitting
             if not fitting:
                 if position > 0:
                     raise self._no_partner(name)
@@ -203,6 +263,16 @@ class _Pairing:
             if len(fitting) > 1 and len(fitting) != len(rivals) + 1:
                 raise self._ambiguous(name, fitting)
             self.pairs[name] = fitting[0]
+
+    def by_written_cells(self, name: str, fitting: list[str]) -> list[str]:
+        """Those of `fitting` that are the result for which a cell, written by hand out of elementary nodes, reads `name`."""
+        if self.written is None:
+            draft = copy.deepcopy(self.draft)
+            recognise_cells(draft)
+            self.written = _Pairing(draft, self.input_shapes, self.output_shapes)
+        slots = self.written.read_by(name)
+        made = {output: self.written.made_of(output)[0] for output in fitting}
+        return [output for output in fitting if slots and made[output] == slots]
 
     def _unnamed(self, name: str, fitting: list[str], inputs: list[str]) -> None:
         """No name says state: a scalar is more likely a command or a value estimate, so only vectors are paired."""
@@ -241,6 +311,25 @@ class _Pairing:
         )
 
 
+def _warn_steady(draft: Draft, name: str, output: str) -> None:
+    """A state that cannot change is worth a word: the export may have returned the old state in place of the new one."""
+    producers = draft.producers()
+    sources = {v for v in depends_on(producers, draft.outputs[output]) if v not in producers}
+    value = draft.outputs[output]
+    while value in producers and producers[value].op in VIEW_OPS and len(set(producers[value].inputs)) == 1:
+        value = producers[value].inputs[0]
+    if value == name:
+        what = "is the state itself"
+    elif sources <= draft.tensors.keys():
+        what = "is constant"
+    else:
+        return
+    draft.warnings.append(
+        f"the next value of the state {name!r}, output {output!r}, {what}: nothing is remembered from step to step; see whether "
+        "the export returned the new state"
+    )
+
+
 def _carry(draft: Draft, name: str, output: str, foreign: Shape) -> None:
     shape = draft.inputs.pop(name)
     value = draft.outputs.pop(output)
@@ -258,19 +347,6 @@ def _set_initial(state: State, name: str, value: npt.ArrayLike) -> None:
     state.initial = array.reshape(state.shape)
 
 
-def _depends_on(producers: dict[str, Node], value: str) -> set[str]:
-    """Every value that `value` is computed from, itself included."""
-    seen: set[str] = set()
-    pending = [value]
-    while pending:
-        at = pending.pop()
-        if at and at not in seen:
-            seen.add(at)
-            if at in producers:
-                pending.extend(producers[at].inputs)
-    return seen
-
-
 def _words(name: str) -> frozenset[str]:
     """The words of a name without digits and without the words for direction: h_in, h0, hx, hn -> {h}."""
     parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
@@ -278,7 +354,7 @@ def _words(name: str) -> frozenset[str]:
     return frozenset(words - _DIRECTION_WORDS)
 
 
-def _says_state(name: str) -> bool:
+def says_state(name: str) -> bool:
     """True for h_in, c0, hidden_state.1, rnn_state, state; false for joint_state, which is an observation."""
     words = _words(name)
     return bool(words & _STATE_WORDS) and words <= _STATE_WORDS | _CELL_WORDS
@@ -287,4 +363,4 @@ def _says_state(name: str) -> bool:
 def _likeness(name: str, output: str) -> int:
     """How much two names look like one state before and after: 2 the same words, 1 both states, 0 neither."""
     same = _words(name) == _words(output) and bool(_words(name))
-    return 2 if same and _says_state(name) else 1 if same or (_says_state(name) and _says_state(output)) else 0
+    return 2 if same and says_state(name) else 1 if same or (says_state(name) and says_state(output)) else 0

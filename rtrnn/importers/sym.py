@@ -10,10 +10,13 @@ import numpy as np
 from rtrnn.errors import UnsupportedError
 from rtrnn.importers.draft import Shape
 
-__all__ = ["Axis", "RebindAxis", "Sym", "merge_origins", "reshape_origin", "strip"]
+__all__ = ["STEP", "Axis", "Frames", "RebindAxis", "Sym", "merge_origins", "reshape_origin", "strip"]
 
 #: The provenance of a dimension: (graph input, axis of that input).
 Axis = tuple[str, int]
+
+#: The provenance of a dimension that was made within the timestep: it is not time, even when its size is 1.
+STEP: Axis = ("", -1)
 
 
 class RebindAxis(Exception):
@@ -29,18 +32,34 @@ def strip(shape: Sequence[int]) -> Shape:
     return tuple(int(d) for d in shape if d != 1) or (1,)
 
 
+@dataclass(frozen=True)
+class Frames:
+    """Frames around the one that streams, on a time axis that a file pads: `before` of them have passed, `after` are to come.
+
+    The foreign axis has the size ``before + 1 + after``; the Draft value holds the streamed frame alone. The frames before it hold
+    `fill` everywhere, or, when that is None, something else.
+    """
+
+    axis: int
+    before: int
+    after: int
+    fill: float | None = 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Sym:
     """One value of a foreign graph.
 
     `shape` is the foreign shape, `origin` tells for each axis which input axis it came from, where that is known.
-    Exactly one of `const` and `name` is set; the Draft value `name` has the shape ``strip(shape)``.
+    Exactly one of `const` and `name` is set; the Draft value `name` has the shape ``strip(shape)``. With `frames` its time
+    axis is of size 1 there; see :mod:`rtrnn.importers.frames`.
     """
 
     shape: Shape
     name: str | None = None
     const: np.ndarray | None = None
     origin: tuple[Axis | None, ...] = ()
+    frames: Frames | None = None
 
     @property
     def ndim(self) -> int:
@@ -61,7 +80,7 @@ def merge_origins(rank: int, *xs: Sym) -> tuple[Axis | None, ...]:
     merged: list[Axis | None] = [None] * rank
     for x in xs:
         for i in range(1, x.ndim + 1):
-            if x.origin[-i] is not None and merged[-i] is None:
+            if x.origin[-i] is not None and merged[-i] in (None, STEP):
                 merged[-i] = x.origin[-i]
     return tuple(merged)
 

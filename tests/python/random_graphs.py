@@ -64,6 +64,20 @@ class _Writer:
             inputs.append(self.tensor((rows,), 0.5))
         self.node("linear", inputs, (*lead, rows))
 
+    def conv(self) -> None:
+        x = self.pick()
+        channels, *sizes = self.shape(x)
+        if not 1 <= len(sizes) <= 3:
+            return
+        groups = int(self.rng.choice([1, channels]))
+        kernel = [int(self.rng.integers(1, min(n, 3) + 1)) for n in sizes]
+        before = [int(self.rng.integers(2)) for _ in sizes]
+        outputs = groups * int(self.rng.integers(1, 4))
+        weight = (outputs, channels // groups, *kernel)
+        inputs = [x, self.tensor(weight, 1 / math.sqrt(math.prod(weight[1:])))]
+        result = [n + p - k + 1 for n, p, k in zip(sizes, before, kernel, strict=True)]
+        self.node("conv", inputs, (outputs, *result), groups=groups, pads=[*before, *(0 for _ in sizes)])
+
     def norm(self) -> None:
         x = self.pick()
         if self.shape(x)[-1] > 3:
@@ -135,7 +149,7 @@ class _Writer:
             self.values.append(self.tensor((5,), 1.0))
         kinds: list[Callable[[], None]] = [
             self.unary, self.binary, self.linear, self.norm, self.reduce, self.slice, self.gather,
-            self.permute, self.expand, self.concat, self.concat, self.cell, self.cell,
+            self.permute, self.expand, self.concat, self.concat, self.cell, self.cell, self.conv,
         ]  # fmt: skip
         for _ in range(length):
             kinds[int(rng.integers(len(kinds)))]()

@@ -155,6 +155,32 @@ def _linear(inputs: list[Any], attributes: Mapping[str, Any]) -> list[Array]:
     return [x @ weight.T + _or_zero(bias)]
 
 
+def _conv(inputs: list[Any], attributes: Mapping[str, Any]) -> list[Array]:
+    """Tap by tap: each output position takes the element that the tap lies on, or zero outside x."""
+    x, weight, bias = _operands(inputs, 3)
+    n = x.ndim - 1
+    strides = list(attributes.get("strides") or [1] * n)
+    dilations = list(attributes.get("dilations") or [1] * n)
+    pads = list(attributes.get("pads") or [0] * 2 * n)
+    groups = int(attributes.get("groups", 1))
+    padded = np.pad(x, [(0, 0), *((pads[i], pads[n + i]) for i in range(n))])
+    kernel = weight.shape[2:]
+    sizes = [
+        (d - (k - 1) * e - 1) // s + 1 for d, k, e, s in zip(padded.shape[1:], kernel, dilations, strides, strict=True)
+    ]
+    y = np.zeros((len(weight), *sizes))
+    for o in range(len(weight)):
+        first = o // (len(weight) // groups) * weight.shape[1]
+        for c in range(weight.shape[1]):
+            for tap in np.ndindex(*kernel):
+                walk = [
+                    slice(k * e, k * e + (m - 1) * s + 1, s)
+                    for k, e, m, s in zip(tap, dilations, sizes, strides, strict=True)
+                ]
+                y[o] += weight[(o, c, *tap)] * padded[(first + c, *walk)]
+    return [y if bias is None else y + bias.reshape(-1, *[1] * n)]
+
+
 def _layer_norm(inputs: list[Any], attributes: Mapping[str, Any]) -> list[Array]:
     x, weight, bias = _operands(inputs, 3)
     centred = x - x.mean(-1, keepdims=True)
@@ -187,6 +213,7 @@ _OTHER: dict[str, Callable[[list[Any], Mapping[str, Any]], list[Array]]] = {
     "gru": _gru,
     "lstm": _lstm,
     "linear": _linear,
+    "conv": _conv,
     "layer_norm": _layer_norm,
     "softmax": _softmax,
     "slice": _slice,

@@ -74,7 +74,7 @@ def test_info_json(network: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["file_bytes"] == network.stat().st_size
     assert facts["inputs"] == {"obs": [I]}
     assert facts["outputs"] == {"actions": [O]}
-    assert facts["states"] == {"h": {"shape": [H], "initial": "zero"}}
+    assert facts["states"] == {"h": {"shape": [H], "initial": "zero", "found": "the layer's own"}}
     parameters = 3 * H * (I + H) + 6 * H + O * H
     assert facts["parameters"] == parameters
     assert facts["weight_bytes"] == 4 * parameters
@@ -106,7 +106,18 @@ def test_info_of_what_cannot_be_streamed(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_info_of_initial_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(two_input_rtrnn(tmp_path / "sum.rtrnn")), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["states"]["sum"] == {"shape": [3], "initial": "given"}
+    found = json.loads(capsys.readouterr().out)["states"]["sum"]
+    assert (found["shape"], found["initial"]) == ([3], "given")
+
+
+def test_info_says_how_states_were_found(foreign: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(foreign)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["state"]]
+    assert line.endswith("zero           input 'h_in', output 'h_out'")
+    assert main(["convert", str(foreign), str(tmp_path / "kept.rtrnn")]) == 0
+    capsys.readouterr()
+    assert main(["info", str(tmp_path / "kept.rtrnn")]) == 0
+    assert line in capsys.readouterr().out.splitlines()
 
 
 # -- convert -------------------------------------------------------------------------------------------

@@ -196,6 +196,46 @@ def test_constant_sequence_lens(lens: list[int], noted: bool) -> None:
     assert any("sequence_lens" in text for text in draft.warnings) == noted
 
 
+# -- layers over an axis within the timestep -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("initial", [False, True])
+@pytest.mark.parametrize("side_by_side", [1, 3])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("kind", sorted(GATES))
+def test_layers_within_a_step(kind: str, direction: str, side_by_side: int, initial: bool) -> None:
+    rng = np.random.default_rng(11)
+    d = 2 if direction == "bidirectional" else 1
+    w = weights_of(rng, kind, d)
+    operands = ["X", "W", "R", "B"]
+    if initial:
+        names = ["h0", "c0"][: 2 if kind == "LSTM" else 1]
+        w |= {n: rng.standard_normal((d, side_by_side, HIDDEN)).astype(np.float32) for n in names}
+        operands += ["", *names]
+    node = cell(kind, operands, direction=direction, **({"linear_before_reset": 1} if kind == "GRU" else {}))
+    shape = [STEPS, side_by_side, INPUT]
+    proto = model([node], {"X": shape}, dict.fromkeys(node.output), w)
+    draft = load_quietly(proto, step_axes={"X": [0, 1]})
+    assert not draft.states
+    assert len(draft.nodes) >= STEPS * side_by_side * d
+    compare_steps(draft, proto, {"X": shape}, steps=3)
+
+
+@pytest.mark.parametrize("kind", sorted(GATES))
+def test_blocks_of_several_frames_with_state(kind: str) -> None:
+    """A step takes a block of frames; the state goes from the block's last frame to the next block's first."""
+    rng = np.random.default_rng(12)
+    states = ["h", "c"][: 2 if kind == "LSTM" else 1]
+    outputs = ["Y", *(f"{s}_out" for s in states)]
+    node = cell(kind, ["X", "W", "R", "B", "", *(f"{s}_in" for s in states)], outputs)
+    inputs = {"X": [STEPS, 1, INPUT]} | {f"{s}_in": [1, 1, HIDDEN] for s in states}
+    proto = model([node], inputs, dict.fromkeys(outputs), weights_of(rng, kind))
+    draft = load_quietly(proto, step_axes={"X": [0]})
+    assert draft.inputs == {"X": (STEPS, INPUT)}
+    assert list(draft.outputs) == ["Y"]
+    compare_steps(draft, proto, {"X": (STEPS, 1, INPUT)}, pairs={f"{s}_in": f"{s}_out" for s in states})
+
+
 # -- the forms in which a network meets its cell -------------------------------------------------------
 
 

@@ -135,13 +135,12 @@ def test_without_the_onnx_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_operator() -> None:
-    with pytest.raises(
-        UnsupportedError, match="Det node 'the_node': operator not supported; supported are Abs, Add"
-    ) as e:
+    message = (
+        "ONNX: Det node 'the_node': operator not supported; export the network without it, or written in the "
+        r"\d+ operators that docs/formats.md lists$"
+    )
+    with pytest.raises(UnsupportedError, match=message):
         load_quietly(one("Det", x=(3, 3)))
-    names = str(e.value).split("supported are ")[1].split(", ")
-    assert names == sorted(names)
-    assert "GRU" in names
 
 
 def test_operator_of_another_domain() -> None:
@@ -151,19 +150,38 @@ def test_operator_of_another_domain() -> None:
         load_quietly(proto)
 
 
-@pytest.mark.parametrize("kind", ["Loop", "Scan"])
-def test_loops(kind: str) -> None:
-    with pytest.raises(UnsupportedError, match=f"{kind} node 'the_node': {kind} runs over the sequence"):
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("Loop", "it runs over the sequence itself; export the network for one timestep"),
+        ("Scan", "it runs over the sequence itself; export the network for one timestep"),
+        ("TopK", "it gives depends on the order of values; export the network without it"),
+        ("MatMulInteger", "it computes with integers; load the float network"),
+        ("QuantizeLinear", "it computes with integers; load the float network"),
+        ("RandomNormal", "it gives random numbers; export the network for inference"),
+        ("SequenceAt", "a sequence of tensors; export the network with tensors alone"),
+        ("DFT", "export the transform as a convolution"),
+        ("Attention", "only recurrent networks are stepped"),
+    ],
+)
+def test_operators_refused_by_name(kind: str, advice: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"ONNX: {kind} node 'the_node': .*{advice}"):
+        load_quietly(one(kind))
+
+
+@pytest.mark.parametrize("kind", ["Sin", "Cos", "ArgMax"])
+def test_functions_of_constants_alone(kind: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"{kind} node 'the_node': its operand 'x' is computed from the inputs.*outside"):
         load_quietly(one(kind))
 
 
 @pytest.mark.parametrize(
     ("proto", "message"),
     [
-        (one("Gather", "w", "x", weights={"w": floats(5, 2)}), "its indices .operand 1. must be constant"),
-        (one("Reshape", "w", "x", weights={"w": floats(5, 2)}), "its shape .operand 1. must be constant"),
+        (one("Gather", "w", "x", weights={"w": floats(5, 2)}), "its indices .operand 1, 'x'. must be constant.* embedding of tokens"),
+        (one("Reshape", "w", "x", weights={"w": floats(5, 2)}), "its shape .operand 1, 'x'. must be constant"),
         (one("NonZero", "x"), "its operands must be constant"),
-        (one("MatMul", "x", "x", x=(3, 3)), "one side must be a constant matrix"),
+        (one("Mod", "x", "x"), "its operands must be constant"),
         (one("Gelu", "x", opset=20, approximate="magic"), "approximate='magic'; expected 'none' or 'tanh'"),
         (
             one("Reshape", "x", "s", weights={"s": np.array([4, 2])}),
@@ -179,7 +197,6 @@ def test_loops(kind: str) -> None:
         (one("Cast", to=TensorProto.STRING), "the_node"),
         (one("BatchNormalization", "x", *"wwww", weights={"w": floats(3)}, training_mode=1), "training_mode is 1"),
         (one("Dropout", "x", "r", "t", weights={"r": np.float32(0.5), "t": np.array(True)}), "training_mode is true"),
-        (one("PRelu", "x", "x"), "its slope .operand 1. must be constant"),
         (one("Expand", "x", "s", weights={"s": np.array([2**20, 2**20, 3])}), "expected at most"),
         (one("ConstantOfShape", "s", weights={"s": np.array([2**40])}), "expected at most"),
         (one("Range", *"abc", weights=dict(zip("abc", np.float32([0, 1e12, 1]), strict=True))), "expected at most"),
@@ -208,6 +225,75 @@ def test_broken_nodes(proto: Any, message: str) -> None:
         load_quietly(proto)
 
 
+@pytest.mark.parametrize(
+    ("kind", "inputs", "attributes"),
+    [
+        ("InstanceNormalization", "x s s", {}),
+        ("GroupNormalization", "x s s", {"num_groups": 1}),
+        ("LayerNormalization", "x one", {"axis": -1}),
+        ("GlobalAveragePool", "x", {}),
+        ("LpNormalization", "x", {"axis": 2}),
+        ("MeanVarianceNormalization", "x", {"axes": [0, 2]}),
+    ],
+)
+def test_statistics_over_a_free_axis(kind: str, inputs: str, attributes: Any) -> None:
+    """Over time a stream has no later values; over an axis of the timestep its size is needed."""
+    weights = {"s": floats(3), "one": floats(1)}
+    proto = one(kind, *inputs.split(), x=[1, 3, "T"], opset=21, weights=weights, **attributes)
+    expected = r"ONNX: .*it takes in all of axis 2 of input 'x', which is not fixed.*input_shapes=\{'x': "
+    with pytest.raises(UnsupportedError, match=expected):
+        load_quietly(proto)
+    if kind != "LayerNormalization":
+        assert load_quietly(proto, input_shapes={"x": (1, 3, 5)}).inputs == {"x": (3, 5)}
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        (one("CumSum", "x", "a", x=["T", 3], weights={"a": np.array(0)}), "a running sum over axis 0, which is time or batch"),
+        (one("DequantizeLinear", "x", "s", weights={"s": np.float32(1)}), "load the float network that it was made from"),
+        (one("Einsum", "x", x=(3, 3), equation="ii->i"), "without a letter twice"),
+        (one("ReduceProd", x=(3, 400)), "a product of 1200 computed values; expected at most 256"),
+        (one("CumSum", "x", "a", x=(1, 30000), weights={"a": np.array(1)}), "a running sum of 30000 computed values"),
+        (one("Tile", "x", "r", weights={"r": np.array([1, 2**24])}), "expected at most 16777216 elements"),
+        (one("Pad", "x", "p", weights={"p": np.array([0, 2**40, 0, 2**40])}), "expected at most"),
+        (one("ConvTranspose", "x", "w", x=(1, 3, 8), weights={"w": floats(3, 2, 3)}, strides=[2**40]), "at most 4096"),
+        (one("OneHot", *"idv", weights={"i": np.array([1]), "d": np.array(2**40), "v": floats(2)}), "expected at most"),
+        (one("Conv", "x", "x", x=(1, 3, 3)), r"its weight W .operand 1, 'x'. must be constant"),
+        (one("Resize", "x", "", "s", x=(1, 1, 4), weights={"s": np.float32([1, 1, 2])}, mode="cubic"), "mode is 'cubic'"),
+        (one("Pad", "x", "p", weights={"p": np.array([0, 0, 0, 1])}, mode="mirror"), "mode is 'mirror'; expected one of"),
+        (one("BatchNormalization", "x", *"wwww", weights={"w": floats(3)}, spatial=0, opset=8), "spatial is 0"),
+        (one("ScatterND", "x", "i", "x", weights={"i": np.array([[0]])}, reduction="mean"), "reduction is 'mean'"),
+        (one("Sum", "x", "s", weights={"s": np.array(["text"])}), "tensor 's'"),
+    ],
+)
+def test_uses_that_cannot_be_stepped(proto: Any, message: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"ONNX: .*{message}"):
+        load_quietly(proto)
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        (one("Conv", "x", "w", x=(1, 3, 8), weights={"w": floats(2, 3, 3)}, pads=[1]), r"pads is \[1\]; expected 2 numbers"),
+        (one("Conv", "x", "w", x=(1, 3, 8), weights={"w": floats(2, 3, 3)}, strides=[0]), r"strides is \[0\]; expected 1 numbers"),
+        (one("Conv", "x", "w", x=(1, 3, 8), weights={"w": floats(2, 3, 3)}, kernel_shape=[5]), r"kernel_shape is \[5\], but the"),
+        (one("Conv", "x", "w", x=(1, 3, 8), weights={"w": floats(2, 3)}), "expected .batch, channels, axes to convolve"),
+        (one("Conv", "x", "w", x=(1, 3, 8), weights={"w": floats(2, 3, 3)}, auto_pad="MIDDLE"), "auto_pad is 'MIDDLE'"),
+        (one("GatherElements", "x", "i", weights={"i": np.array([[7]])}, axis=1), r"indices 7..7 for an axis of size 3"),
+        (one("GatherND", "x", "i", weights={"i": np.array([[0, 0, 0]])}), "indices of shape"),
+        (one("ScatterND", "x", "i", "x", weights={"i": np.array([[0, 9]])}), "indices 9..9 for an axis of size 3"),
+        (one("MaxPool", x=(1, 3, 8), kernel_shape=[2, 2]), r"kernel_shape \[2, 2\] for an input of shape"),
+        (one("Pad", "x", "p", weights={"p": np.array([1, 2, 3])}), "3 pads for the axes"),
+        (one("LpNormalization", p=3), "p is 3; expected 1 or 2"),
+        (one("GroupNormalization", "x", "w", "w", x=(1, 3, 4), weights={"w": floats(3)}, num_groups=2), "num_groups is 2"),
+    ],
+)
+def test_nodes_that_do_not_fit(proto: Any, message: str) -> None:
+    with pytest.raises(FileFormatError, match=f"ONNX: .*node 'the_node': .*{message}"):
+        load_quietly(proto)
+
+
 def test_output_that_nothing_computes() -> None:
     proto = one("Relu")
     proto.graph.output[0].name = "z"
@@ -216,9 +302,9 @@ def test_output_that_nothing_computes() -> None:
 
 
 def test_outputs_of_a_node_that_are_not_computed() -> None:
-    node = helper.make_node("LayerNormalization", ["x", "w"], ["y", "mean"], name="the_node")
-    proto = model([node], {"x": [1, 3]}, {"y": None}, {"w": floats(3)})
-    with pytest.raises(UnsupportedError, match=r"its outputs \['mean'\] are not supported"):
+    node = helper.make_node("MaxPool", ["x"], ["y", "places"], name="the_node", kernel_shape=[2])
+    proto = model([node], {"x": [1, 3, 8]}, {"y": None})
+    with pytest.raises(UnsupportedError, match=r"its outputs \['places'\] are not supported"):
         load_quietly(proto)
 
 
@@ -249,7 +335,7 @@ def test_weights_that_do_not_fit(changed: Any, message: str) -> None:
 
 def test_weights_that_are_inputs_need_constants() -> None:
     proto = gru(["Y", "h_out"], W=None)
-    with pytest.raises(UnsupportedError, match=r"the_gru.*its weight W .operand 1. must be constant"):
+    with pytest.raises(UnsupportedError, match=r"the_gru.*its weight W .operand 1, 'W'. must be constant"):
         load_quietly(proto)
     assert list(load_quietly(proto, constants={"W": floats(1, 3 * H, N)}).inputs) == ["obs"]
 
@@ -286,13 +372,6 @@ def test_initial_state_that_is_computed() -> None:
     nodes = [helper.make_node("Tanh", ["x"], ["h"]), helper.make_node("GRU", ["x", "W", "R", "", "", "h"], ["Y"])]
     with pytest.raises(UnsupportedError, match=r"its initial h is computed from the inputs \['x'\]"):
         load_quietly(model(nodes, {"x": [1, 1, H]}, {"Y": None}, w))
-
-
-def test_time_axis_that_is_computed() -> None:
-    w = {"W": floats(1, H, N), "R": floats(1, H, H), "s": np.array([4, 1, N])}
-    nodes = [helper.make_node("Reshape", ["x", "s"], ["t"]), helper.make_node("RNN", ["t", "W", "R"], ["Y"])]
-    with pytest.raises(UnsupportedError, match=r"the time axis .axis 0. of a recurrent layer's input"):
-        load_quietly(model(nodes, {"x": [1, 4 * N]}, {"Y": None}, w))
 
 
 def test_state_output_missing() -> None:

@@ -149,6 +149,52 @@ def test_linear(lead: tuple[int, ...], columns: int, rows: int, bias: bool, seed
     check(draft, [{"x": floats(seed + 2, (*lead, columns))}], 4 * EPS, 0.5 * EPS * columns)
 
 
+@st.composite
+def convolutions(draw: Any, axes: int) -> Draft:
+    """A Draft of one conv of any geometry, perhaps with a function behind it."""
+    groups = draw(st.sampled_from([1, 1, 2, 3, 9, 24]))
+    channels = groups * draw(st.integers(1, 4))
+    outputs = groups * draw(st.integers(1, 5))
+    seed = draw(SEEDS)
+    sizes, kernel, strides, dilations, begin, end = [], [], [], [], [], []
+    for _ in range(axes):
+        kernel.append(draw(st.integers(1, 4)))
+        strides.append(draw(st.integers(1, 3)))
+        dilations.append(draw(st.integers(1, 3)))
+        begin.append(draw(st.integers(0, 3)))
+        end.append(draw(st.integers(0, 3)))
+        least = max(1, (kernel[-1] - 1) * dilations[-1] + 1 - begin[-1] - end[-1])
+        sizes.append(least + draw(st.integers(0, 30 if axes == 1 else 6)))
+    draft = Draft()
+    weight = floats(seed, (outputs, channels // groups, *kernel), -1, 1)
+    inputs = [draft.add_input("x", (channels, *sizes)), draft.add_tensor(weight, "weight")]
+    if draw(st.booleans()):
+        inputs.append(draft.add_tensor(floats(seed + 1, (outputs,)), "bias"))
+    walk = zip(sizes, kernel, strides, dilations, begin, end, strict=True)
+    result = (outputs, *((n + p + q - (k - 1) * d - 1) // s + 1 for n, k, s, d, p, q in walk))
+    attributes: dict[str, Any] = {"groups": groups} if groups > 1 or draw(st.booleans()) else {}
+    if draw(st.booleans()) or max(strides) > 1:
+        attributes["strides"] = strides
+    if draw(st.booleans()) or max(dilations) > 1:
+        attributes["dilations"] = dilations
+    if draw(st.booleans()) or max(begin + end) > 0:
+        attributes["pads"] = begin + end
+    (y,) = draft.add_node("conv", inputs, [result], attributes)
+    if draw(st.booleans()):
+        (y,) = draft.add_node("softsign", [y], [result])
+    draft.outputs["y"] = y
+    return draft
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@settings(max_examples=80)
+@given(data=st.data(), seed=SEEDS)
+def test_conv(axes: int, data: Any, seed: int) -> None:
+    draft = data.draw(convolutions(axes))
+    terms = math.prod(next(iter(draft.tensors.values())).shape[1:])
+    check(draft, random_inputs(draft, 2, seed), 8 * EPS, EPS * (8 + terms))
+
+
 @given(
     lead=st.lists(st.integers(1, 4), max_size=2).map(tuple),
     size=st.integers(2, 70),

@@ -13,7 +13,8 @@ from small_networks import H, I, draft, gru_onnx, gru_rtrnn, observations, torch
 import rtrnn
 from rtrnn.cli import main
 from rtrnn.errors import UnsupportedError
-from rtrnn.runtimes import Interface, open_runtime
+from rtrnn.formats import FORMATS
+from rtrnn.runtimes import RUNTIMES, Interface, open_runtime
 from rtrnn.verify import Comparison, _Collected, compare, random_inputs, verify
 
 
@@ -143,6 +144,97 @@ def test_twins_of_different_files_do_not_fit(tmp_path: Path) -> None:
         verify(other, model=rtrnn.load(path))
     with pytest.raises(UnsupportedError, match=r"source\.inputs"):
         Interface.of(rtrnn.Model(draft().build()))
+
+
+# -- files that hold weights alone, and Keras --------------------------------------------------------------
+
+
+def state_dict(kind: str, **options: Any) -> dict[str, Any]:
+    torch = pytest.importorskip("torch", reason="it rebuilds the modules of state dicts")
+    torch.manual_seed(0)
+    return getattr(torch.nn, kind)(I, H, **options).state_dict()
+
+
+def written(tensors: dict[str, Any], path: Path) -> Path:
+    import torch
+
+    if path.suffix == ".json":
+        path.write_text(json.dumps({key: value.tolist() for key, value in tensors.items()}))
+    elif path.suffix == ".safetensors":
+        pytest.importorskip("safetensors.torch", reason="it writes the file").save_file(tensors, path)
+    else:
+        torch.save(tensors, path)
+    return path
+
+
+MODULES = [
+    ("GRU", {"num_layers": 2}, ".pt", 2),
+    ("GRU", {"bias": False}, ".json", 1),
+    ("LSTM", {"num_layers": 2, "proj_size": 4}, ".safetensors", 4),
+    ("LSTM", {"bidirectional": True}, ".pt", 0),
+    ("LSTMCell", {}, ".pt", 2),
+]
+
+
+@pytest.mark.filterwarnings("ignore::rtrnn.ModelWarning")
+@pytest.mark.parametrize(("kind", "options", "suffix", "states"), MODULES)
+def test_state_dicts(kind: str, options: dict[str, Any], suffix: str, states: int, tmp_path: Path) -> None:
+    """The modules of a state dict are rebuilt from the names and shapes in it."""
+    path = written(state_dict(kind, **options), tmp_path / f"weights{suffix}")
+    report = verify(path, steps=30)
+    assert report.passed
+    assert [c.kind for c in report.comparisons] == ["output"] + ["state"] * states
+    assert not verify(path, steps=30, model=perturbed(rtrnn.load(path), 0.1)).passed
+
+
+@pytest.mark.filterwarnings("ignore::rtrnn.ModelWarning")
+def test_checkpoints_of_whole_policies(tmp_path: Path) -> None:
+    """Weights alone do not say how a library calls them."""
+    tensors = {f"rnn.{key}": value for key, value in state_dict("GRU").items()}
+    import torch
+
+    tensors |= {"head.weight": torch.ones(2, H), "head.bias": torch.ones(2)}
+    path = written(tensors, tmp_path / "policy.pt")
+    model = rtrnn.load(path)
+    with pytest.raises(UnsupportedError, match=r"weights alone, of more than one recurrent module.*rtrnn\.from_torch"):
+        verify(path, model=model)
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+def test_guitarml(skip: int, tmp_path: Path) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    parts = {"rec": torch.nn.LSTM(1, H, num_layers=2), "lin": torch.nn.Linear(H, 1)}
+    weights = {f"{name}.{key}": value.tolist() for name, part in parts.items() for key, value in part.state_dict().items()}
+    data = {"model": "SimpleRNN", "input_size": 1, "skip": skip, "output_size": 1, "unit_type": "LSTM", "num_layers": 2}
+    path = tmp_path / "amp.json"
+    path.write_text(json.dumps({"model_data": {**data, "hidden_size": H, "bias_fl": True}, "state_dict": weights}))
+    report = verify(path, steps=50)
+    assert report.passed
+    assert len(report.comparisons) == 5
+    assert not verify(path, steps=50, model=perturbed(rtrnn.load(path), 0.1)).passed
+
+
+def test_every_format_has_a_runtime_or_a_reason() -> None:
+    assert set(RUNTIMES) == {kind.name for kind in FORMATS}
+    for origin in RUNTIMES.values():
+        assert bool(origin.opener) == bool(origin.runtime) != bool(origin.why)
+
+
+def test_a_format_without_a_runtime(tmp_path: Path) -> None:
+    path = tmp_path / "net.json"
+    weights = [[[1.0]], [0.0]]
+    path.write_text(json.dumps({"in_shape": [None, None, 1], "layers": [{"type": "dense", "shape": [None, None, 1], "weights": weights}]}))
+    with pytest.raises(UnsupportedError, match=r"'rtneural' has no runtime in Python to compare with: RTNeural is a C\+\+ library"):
+        open_runtime(path, rtrnn.Model(draft().build()))
+
+
+def test_nam(models: Path) -> None:
+    pytest.importorskip("nam.models", reason="the package neural-amp-modeler, which needs many others, runs .nam files")
+    path = models / "nam" / "lstm.nam"
+    assert verify(path, steps=200).passed
+    assert not verify(path, steps=200, model=perturbed(rtrnn.load(path), 0.1)).passed
 
 
 # -- measuring -----------------------------------------------------------------------------------------

@@ -160,6 +160,87 @@ def _torch_networks() -> list[Golden]:
     ]
 
 
+# -- convolutions ----------------------------------------------------------------------------------------
+
+
+def _drawn(module: nn.Module, seed: int) -> nn.Module:
+    rng = np.random.default_rng(seed)
+    for parameter in module.parameters():
+        bound = 1 / math.sqrt(parameter[0].numel())
+        parameter.data = torch.from_numpy(rng.uniform(-bound, bound, parameter.shape).astype(np.float32))
+    return module
+
+
+def _weights(module: nn.Module, suffix: str = "_l0") -> CellWeights:
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return CellWeights(*(_array(getattr(module, f"{name}{suffix}")) for name in names))
+
+
+def _conv_encoder(name: str) -> Golden:
+    """Blocks of samples: a strided convolution, a depthwise one, channels mixed, a two-dimensional one, an LSTM."""
+    layers = [
+        nn.Conv1d(1, 20, 16, 8, 4),
+        nn.Conv1d(20, 20, 3, padding=1, groups=20),
+        nn.Conv1d(20, 12, 1, bias=False),
+        nn.Conv2d(3, 6, (3, 2), (2, 1), (1, 0), groups=3),
+    ]
+    functions = ["relu", "silu", "tanh", "relu"]
+    layers = [_drawn(layer, k) for k, layer in enumerate(layers)]
+    lstm = _drawn(nn.LSTM(84, 11), 9)
+    b = Builder()
+    y = b.input("x", (1, 1, 64))
+    for layer, function in zip(layers, functions, strict=True):
+        if isinstance(layer, nn.Conv2d):
+            y = b.reshape(y, (1, 3, 4, 8))
+        bias = None if layer.bias is None else _array(layer.bias)
+        pads = [(p, p) for p in layer.padding]
+        y = b.conv(y, _array(layer.weight), bias, strides=layer.stride, pads=pads, groups=layer.groups)
+        y = b.unary(function, y)
+    y, _ = b.layer("lstm", b.reshape(y, (1, 1, 84)), [b.const(np.zeros((1, 11)))] * 2, [(_weights(lstm), {})], 0, 1)
+    b.draft.outputs["y"] = b.value(y)
+
+    def run(xs: np.ndarray) -> np.ndarray:
+        value = torch.from_numpy(xs)[:, None]
+        with torch.no_grad():
+            for layer, function in zip(layers, functions, strict=True):
+                if isinstance(layer, nn.Conv2d):
+                    value = value.reshape(-1, 3, 4, 8)
+                value = layer.double()(value)
+                value = nn.functional.silu(value) if function == "silu" else getattr(torch, function)(value)
+            return lstm.double()(value.reshape(-1, 1, 84))[0][:, 0].numpy()
+
+    return Golden(name, b.draft, run)
+
+
+def _causal_convolutions(name: str) -> Golden:
+    """Over time: dilated convolutions with states of their own, plain and depthwise; then a layer over the features of a frame."""
+    layers = [nn.Conv1d(5, 8, 3), nn.Conv1d(8, 8, 3, dilation=2, groups=8), nn.Conv1d(8, 8, 2, dilation=4, groups=2)]
+    layers = [_drawn(layer, k) for k, layer in enumerate(layers)]
+    across = _drawn(nn.GRU(2, 3, bidirectional=True), 9)
+    b = Builder()
+    b.dynamic_axes.add(("x", 2))
+    y = b.input("x", (1, 5, 1))
+    for layer in layers:
+        span = (layer.kernel_size[0] - 1) * layer.dilation[0]
+        options = {"dilations": layer.dilation, "groups": layer.groups}
+        y = b.unary("relu", b.conv(y, _array(layer.weight), _array(layer.bias), pads=[(span, 0)], **options))
+    cells = [(_weights(across), {}), (_weights(across, "_l0_reverse"), {"direction": "reverse"})]
+    zero = b.const(np.zeros((2, 3), np.float32))
+    y, _ = b.layer("gru", b.reshape(y, (4, 1, 2)), [zero], cells, 0, 1)
+    b.draft.outputs["y"] = b.value(y)
+
+    def run(xs: np.ndarray) -> np.ndarray:
+        value = torch.from_numpy(xs).T[None]
+        with torch.no_grad():
+            for layer in layers:
+                span = (layer.kernel_size[0] - 1) * layer.dilation[0]
+                value = torch.relu(layer.double()(nn.functional.pad(value, (span, 0))))
+            frames = value[0].T.reshape(-1, 4, 2).transpose(0, 1)
+            return across.double()(frames)[0].transpose(0, 1).numpy()
+
+    return Golden(name, b.draft, run)
+
+
 # -- cells written by hand -----------------------------------------------------------------------------
 
 
@@ -299,4 +380,6 @@ def networks() -> list[Golden]:
         _functions("unary_functions"),
         _arithmetic("arithmetic"),
         _delay_line("delay_line"),
+        _conv_encoder("conv_encoder"),
+        _causal_convolutions("causal_convolutions"),
     ]

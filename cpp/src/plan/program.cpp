@@ -58,8 +58,8 @@ std::unordered_map<std::string, std::size_t> producers(const std::vector<PlanNod
     return out;
 }
 
-// linear followed by a unary function that is its only reader: the function runs on the linear's sums.
-void fuse_linear_activation(const Graph& graph, std::vector<PlanNode>& program) {
+// linear or conv followed by a unary function that is its only reader: the function runs on the sums.
+void fuse_product_activation(const Graph& graph, std::vector<PlanNode>& program) {
     const auto uses = count_uses(graph, program);
     const auto made_by = producers(program);
     std::vector<bool> gone(program.size(), false);
@@ -68,10 +68,10 @@ void fuse_linear_activation(const Graph& graph, std::vector<PlanNode>& program) 
         if (!find_unary(node.op->name)) continue;
         const auto found = made_by.find(node.inputs[0]);
         if (found == made_by.end() || uses.at(node.inputs[0]) != 1) continue;
-        PlanNode& linear = program[found->second];
-        if (!linear.is("linear") || linear.activation) continue;
-        linear.activation = activation_of(*node.source);
-        linear.outputs = node.outputs;
+        PlanNode& product = program[found->second];
+        if ((!product.is("linear") && !product.is("conv")) || product.activation) continue;
+        product.activation = activation_of(*node.source);
+        product.outputs = node.outputs;
         gone[i] = true;
     }
     erase_marked(program, gone);
@@ -105,7 +105,7 @@ bool PlanNode::is(const char* op_name) const { return std::string_view(op->name)
 
 std::vector<PlanNode> make_program(const Graph& graph) {
     std::vector<PlanNode> program = live_nodes(graph);
-    fuse_linear_activation(graph, program);
+    fuse_product_activation(graph, program);
     fuse_normaliser(graph, program);
 
     std::set<std::string> known;   // before the input is

@@ -1,21 +1,20 @@
 """Comparisons, logic, Where and casts.
 
-On constants they are computed. On other values a truth value is an f32 that is 0 or 1, which arithmetic on finite
-values gives exactly: ``a > b`` is ``relu(sign(a - b))``.
+On constants they are computed; on other values see :mod:`rtrnn.importers.choice`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from rtrnn.errors import UnsupportedError
-from rtrnn.importers.builder import Builder, Sym
+from rtrnn.importers.builder import Sym
+from rtrnn.importers.choice import COMPUTED, choose
 from rtrnn.importers.onnx.registry import OPS, Call, op
 
-__all__: list[str] = []
+__all__ = ["is_common"]
 
 _FOLDED: dict[str, Callable[..., np.ndarray]] = {
     "Equal": np.equal,
@@ -32,39 +31,18 @@ _FOLDED: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def _not(b: Builder, x: Sym) -> Sym:
-    return b.binary("sub", b.const(1, np.float32), x)
-
-
-def _greater(b: Builder, x: Sym, y: Sym) -> Sym:
-    return b.unary("relu", b.unary("sign", b.binary("sub", x, y)))
-
-
-def _differ(b: Builder, x: Sym, y: Sym) -> Sym:
-    return b.unary("abs", b.unary("sign", b.binary("sub", x, y)))
-
-
-_COMPUTED: dict[str, Callable[..., Sym]] = {
-    "Equal": lambda b, x, y: _not(b, _differ(b, x, y)),
-    "Less": lambda b, x, y: _greater(b, y, x),
-    "Greater": _greater,
-    "LessOrEqual": lambda b, x, y: _not(b, _greater(b, x, y)),
-    "GreaterOrEqual": lambda b, x, y: _not(b, _greater(b, y, x)),
-    "And": lambda b, x, y: b.binary("mul", x, y),
-    "Or": lambda b, x, y: b.binary("max", x, y),
-    "Xor": _differ,
-    "Not": _not,
-}
-
-
 def _truth(call: Call) -> Sym:
     operands = [call.x(i) for i in range(len(call.inputs))]
-    if all(x.const is not None for x in operands):
-        return call.b.const(_FOLDED[call.op_type](*(x.const for x in operands)))
-    if call.op_type not in _COMPUTED:
-        raise UnsupportedError("its operands must be constant, but are computed from the inputs")
+    constants = [x.const for x in operands if x.const is not None]
+    if len(constants) == len(operands):
+        function = np.fmod if call.op_type == "Mod" and call.attr("fmod", 0) else _FOLDED[call.op_type]
+        return call.b.const(function(*constants))
+    if call.op_type not in COMPUTED:
+        raise UnsupportedError(
+            f"its operands must be constant, but {call.operand(0)} is computed from the inputs; export the network without it"
+        )
     operands = [x if x.const is None else call.b.const(x.const, np.float32) for x in operands]
-    result = _COMPUTED[call.op_type](call.b, *operands)
+    result = COMPUTED[call.op_type](call.b, *operands)
     if result.name is not None:
         call.options.truths[result.name] = (call.op_type, tuple(operands))
     return result
@@ -77,32 +55,8 @@ OPS.update(dict.fromkeys(_FOLDED, _truth))
 def where(call: Call) -> Sym:
     b, (condition, x, y) = call.b, (call.x(0), call.x(1), call.x(2))
     if condition.const is None:
-        return _guarded_softplus(call, condition, x, y) or _computed_where(b, condition, x, y)
-    if x.const is not None and y.const is not None:
-        return b.const(np.where(condition.const, x.const, y.const))
-    shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
-    if condition.const.all() or not condition.const.any():
-        return b.expand(x if condition.const.all() else y, shape)
-    size = math.prod(shape)
-    both = b.concat([b.reshape(b.expand(part, shape), (size,)) for part in (x, y)], 0)
-    index = np.arange(size) + np.where(np.broadcast_to(condition.const, shape), 0, size).ravel()
-    return b.reshape(b.gather(both, 0, index), shape)
-
-
-def _computed_where(b: Builder, condition: Sym, x: Sym, y: Sym) -> Sym:
-    parts = []
-    for mask, part in ((condition, x), (_not(b, condition), y)):
-        if part.const is not None:
-            if np.any(part.const):
-                parts.append(b.binary("mul", mask, b.const(part.const, np.float32)))
-            continue
-        # Clipping to plus and minus zero removes an infinity too, where a product with zero would give a NaN.
-        bound = b.binary("mul", mask, b.const(np.finfo(np.float32).max))
-        parts.append(b.binary("min", b.binary("max", part, b.unary("neg", bound)), bound))
-    shape = np.broadcast_shapes(condition.shape, x.shape, y.shape)
-    if not parts:
-        return b.const(np.zeros(shape, np.float32))
-    return b.expand(parts[0] if len(parts) == 1 else b.binary("add", *parts), shape)
+        return _guarded_softplus(call, condition, x, y) or choose(b, condition, x, y)
+    return choose(b, condition, x, y)
 
 
 def _guarded_softplus(call: Call, condition: Sym, x: Sym, y: Sym) -> Sym | None:
@@ -110,10 +64,23 @@ def _guarded_softplus(call: Call, condition: Sym, x: Sym, y: Sym) -> Sym | None:
     kind, operands = call.options.truths.get(str(condition.name), ("", ()))
     if kind != "Greater" or x.name is None or operands[0].name != x.name or operands[1].const is None:
         return None
-    made = call.b.draft.producers().get(str(y.name))
+    # Looked for from the end: it was made a few nodes ago.
+    made = next((node for node in reversed(call.b.draft.nodes) if y.name in node.outputs), None)
     if made is None or made.op != "softplus" or made.attributes or made.inputs != [x.name] or operands[1].size != 1:
         return None
     return call.b.unary("softplus", x, None, alpha=1.0, beta=float(operands[1].const.reshape(())))
+
+
+#: Types that a cast may have, and whether values are rounded to it: the Graph's values are f32, so those of a wider or narrower
+#: float type stay what they are; constants are rounded as the file says.
+_CASTS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL")
+
+
+def is_common(kind: int) -> bool:
+    """Whether a type of TensorProto is one of `_CASTS`."""
+    from onnx import TensorProto
+
+    return kind in TensorProto.DataType.values() and TensorProto.DataType.Name(kind) in _CASTS
 
 
 @op("Cast", "CastLike")
@@ -123,18 +90,28 @@ def cast(call: Call) -> Sym:
     x = call.x()
     if call.op_type == "CastLike":
         like = call.x(1)
-        dtype = like.const.dtype if like.const is not None else np.dtype(np.float32)
+        kind = "FLOAT" if like.const is None else helper.np_dtype_to_tensor_dtype(like.const.dtype)
     else:
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(int(call.attr("to", TensorProto.FLOAT))))
-    if dtype.kind in "OSUc":
-        raise UnsupportedError(f"a cast to {dtype.name}; expected a type of real numbers")
-    if dtype.kind not in "biu" and dtype.itemsize < 4:
-        # Halves and the formats below are widened: the Graph's values are f32.
-        dtype = np.dtype(np.float32)
+        kind = call.attr("to", TensorProto.FLOAT)
+    # Up to operator set 5 the type is given by its name.
+    name = kind if isinstance(kind, str) else TensorProto.DataType.Name(int(kind))
+    if not is_common(TensorProto.DataType.Value(name)):
+        raise UnsupportedError(f"a cast to {name}; expected one of {', '.join(_CASTS)}")
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(TensorProto.DataType.Value(name)))
     if x.const is not None:
-        return call.b.const(x.const.astype(dtype))
-    if x.name in call.options.truths or x.name in call.b.draft.inputs or dtype.kind == "f":
+        array = x.const.astype(dtype)
+        return call.b.const(array if array.dtype.kind in "biu" else array.astype(max(dtype, np.dtype("f4"), key=_width)))
+    if x.name in call.options.truths or dtype.kind not in "biu" or (call.whole and dtype.itemsize >= 4):
         return x
     if dtype.kind == "b":
         return call.b.unary("abs", call.b.unary("sign", x))
-    raise UnsupportedError(f"a cast of a computed value to {dtype.name}; expected a float type")
+    if dtype.kind == "i" and dtype.itemsize >= 4:
+        # Towards zero.
+        return call.b.binary("mul", call.b.unary("sign", x), call.b.unary("floor", call.b.unary("abs", x)))
+    raise UnsupportedError(
+        f"a cast of a computed value to {name}, in which large values wrap; expected a float type, INT32 or INT64"
+    )
+
+
+def _width(dtype: np.dtype) -> int:
+    return dtype.itemsize

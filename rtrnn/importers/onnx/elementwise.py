@@ -9,6 +9,7 @@ import numpy as np
 
 from rtrnn.errors import UnsupportedError
 from rtrnn.importers.builder import Sym
+from rtrnn.importers.divisor import check_divisor
 from rtrnn.importers.onnx.registry import OPS, Call, op
 
 __all__: list[str] = []
@@ -71,6 +72,9 @@ def _old_broadcast(call: Call) -> Sym:
 
 
 def _binary(call: Call) -> Sym:
+    if call.op_type == "Div":
+        name = f"{call.operand(1)} "
+        check_divisor(call.b, call.x(0), call.x(1), name, f"{call.op_type} node {call.name!r}")
     return call.b.binary(_BINARY[call.op_type], call.x(0), _old_broadcast(call))
 
 
@@ -129,16 +133,49 @@ def clip(call: Call) -> Sym:
 
 @op("PRelu")
 def prelu(call: Call) -> Sym:
-    x, slope = call.x(0), _old_broadcast(call)
-    if slope.const is None:
-        raise UnsupportedError("its slope (operand 1) must be constant, but is computed from the inputs")
-    if slope.size == 1:
+    x, slope = call.x(0), call.x(1)
+    if call.opset < 7 and slope.ndim == 1 and slope.size > 1:
+        # One slope for each channel (axis 1).
+        slope = call.b.reshape(slope, (slope.size, *(1,) * (x.ndim - 2)))
+    if slope.const is not None and slope.size == 1:
         return call.b.unary("leaky_relu", x, alpha=float(slope.const.reshape(())))
     negative = call.b.binary("min", x, call.b.const(0, np.float32))
     return call.b.binary("add", call.b.unary("relu", x), call.b.binary("mul", negative, slope))
 
 
-@op("Gelu")
+@op("Round")
+def round_(call: Call) -> Sym:
+    """To the nearest whole number, halves to the even one."""
+    b, x = call.b, call.x()
+    if x.const is not None:
+        return b.const(np.rint(x.const))
+    half, two = b.const(0.5, np.float32), b.const(2, np.float32)
+    shifted = b.binary("add", x, half)
+    up = b.unary("floor", shifted)
+    # 1 where x lies between two whole numbers, of which `up` is the higher; taken back where that one is odd.
+    tie = b.binary("sub", b.const(1, np.float32), b.unary("sign", b.binary("sub", shifted, up)))
+    odd = b.binary("sub", up, b.binary("mul", two, b.unary("floor", b.binary("mul", up, half))))
+    return b.binary("sub", up, b.binary("mul", tie, odd))
+
+
+@op("Shrink")
+def shrink(call: Call) -> Sym:
+    b, x = call.b, call.x()
+    bias, bound = float(call.attr("bias", 0.0)), float(call.attr("lambd", 0.5))
+    if x.const is not None:
+        moved = np.where(x.const > bound, x.const - bias, np.where(x.const < -bound, x.const + bias, 0))
+        return b.const(moved, x.const.dtype)
+    parts = []
+    for name, sign in (("above", 1.0), ("below", -1.0)):
+        # 1 where sign * x > lambd
+        beyond = b.unary("relu", b.unary("sign", b.unary("affine", x, alpha=sign, beta=-bound)))
+        moved_x = b.unary("affine", x, alpha=1.0, beta=-sign * bias)
+        b.hint = f"{call.name}.{name}"
+        parts.append(b.binary("mul", beyond, moved_x))
+    return b.binary("add", *parts)
+
+
+@op("Gelu", "com.microsoft::Gelu")
 def gelu(call: Call) -> Sym:
     approximate = call.attr("approximate", "none")
     if approximate not in ("none", "tanh"):

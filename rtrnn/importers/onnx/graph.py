@@ -2,29 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rtrnn.errors import Error, FileFormatError, GraphError, UnsupportedError
-from rtrnn.importers.builder import Builder, Sym
+from rtrnn.importers.builder import Axis, Builder, Sym
 from rtrnn.importers.draft import Draft, Shape
 
 # Each of these modules registers its operators.
-from rtrnn.importers.onnx import choice, elementwise, linear, recurrent, shape  # noqa: F401
+from rtrnn.importers.onnx import (  # noqa: F401
+    choice,
+    conv,
+    elementwise,
+    linear,
+    normalise,
+    recurrent,
+    reduce,
+    refused,
+    resize,
+    select,
+    shape,
+    tables,
+)
+from rtrnn.importers.onnx.choice import is_common
 from rtrnn.importers.onnx.reader import attributes_of, opset_of, shape_of, to_array
 from rtrnn.importers.onnx.registry import OPS, Call, Options
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
-__all__ = ["GraphImport", "free_axes", "input_shapes_of"]
+__all__ = ["GraphImport", "input_shapes_of"]
 
 _DOMAINS = ("", "ai.onnx")
 
+#: Operators that give integers for integers as they give floats for floats.
+# fmt: off
+_OF_INTEGERS = frozenset({
+    "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Split", "Concat", "Gather",
+    "GatherElements", "GatherND", "Expand", "Tile", "Pad", "Where", "Add", "Sub", "Mul", "Neg", "Abs", "Min", "Max", "Sum",
+    "Sign", "Relu", "Clip", "ReduceSum", "ReduceMax", "ReduceMin", "Dropout",
+})
+#: Operators for which it is of no account whether an operand is an integer.
+_OF_BOTH = frozenset({
+    "Cast", "CastLike", "Shape", "Size", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "RNN", "GRU", "LSTM", "If",
+    "ConstantOfShape",
+})
+# fmt: on
 
-def input_shapes_of(model: ModelProto, constants: Mapping[str, Any], given: Mapping[str, Shape]) -> dict[str, Shape]:
+
+def input_shapes_of(model: ModelProto, constants: Mapping[str, np.ndarray], given: Mapping[str, Shape]) -> dict[str, Shape]:
     """The shapes of the inputs that are neither weights nor bound to constants.
 
     An axis that is not fixed becomes 1; `given` overrides the file.
@@ -35,6 +63,9 @@ def input_shapes_of(model: ModelProto, constants: Mapping[str, Any], given: Mapp
         for name in mapping:
             if name not in names:
                 raise GraphError(f"{what} names the input {name!r}, but the inputs are {names}")
+    for name, bound in constants.items():
+        if bound.dtype.kind in "OSUc":
+            raise GraphError(f"constants binds the input {name!r} to an array of type {bound.dtype}; expected real numbers")
     shapes: dict[str, Shape] = {}
     for value in model.graph.input:
         if value.name in weights or value.name in constants:
@@ -53,14 +84,6 @@ def input_shapes_of(model: ModelProto, constants: Mapping[str, Any], given: Mapp
     return shapes
 
 
-def free_axes(model: ModelProto, given: Mapping[str, Shape]) -> str:
-    """A hint for a network that does not fit together: inputs whose last axis, the features, is not fixed."""
-    free = [v.name for v in model.graph.input if v.name not in given and (shape_of(v) or [1])[-1] is None]
-    if not free:
-        return ""
-    return f" (the last axis of input {free[0]!r} is not fixed and was taken as 1: input_shapes= gives its size)"
-
-
 class GraphImport:
     """One reading of a model with given input shapes; :meth:`run` fills `draft`."""
 
@@ -70,19 +93,34 @@ class GraphImport:
         input_shapes: Mapping[str, Shape],
         constants: Mapping[str, np.ndarray],
         options: Options,
+        *,
+        dynamic_axes: Set[Axis] = frozenset(),
+        step_axes: Set[Axis] = frozenset(),
     ) -> None:
         self.model, self.input_shapes, self.constants, self.options = model, input_shapes, constants, options
         self.builder = Builder()
+        self.builder.dynamic_axes = set(dynamic_axes)
+        self.builder.step_axes = set(step_axes)
+        self.builder.rebound = options.rebound
         self.opset = opset_of(model)
         self.output_shapes: dict[str, Shape] = {}
+        #: Constants of the file that hold NaN or infinities: name -> one such element.
+        self.not_finite: dict[str, str] = {}
+        #: Values of an integer type, by their names in the file.
+        self._whole: set[str] = set()
+        #: Constants of a type narrower than a byte or a half, which are held as f32.
+        self._narrow: set[str] = set()
 
     def run(self) -> Draft:
         b, graph = self.builder, self.model.graph
         scope: dict[str, Sym] = {}
         for name, sizes in self.input_shapes.items():
             scope[name] = b.input(name, sizes)
+        self._note_types(graph)
         for name, value in self.constants.items():
             scope[name] = b.const(_widened(np.asarray(value)))
+            if value.dtype.kind not in "biuf" and value.dtype.name != "bfloat16":
+                self._narrow.add(name)
         outputs = self._walk(graph, scope)
         for value, sym in zip(graph.output, outputs, strict=True):
             b.hint = value.name
@@ -93,9 +131,10 @@ class GraphImport:
 
     def _walk(self, graph: GraphProto, scope: dict[str, Sym]) -> list[Sym]:
         """Reads a graph or a subgraph; `scope` is what it can see, and gains what it defines."""
-        b = self.builder
         for tensor in graph.initializer:
-            scope[tensor.name] = b.const(to_array(tensor))
+            scope[tensor.name] = self._constant(tensor.name, to_array(tensor))
+            if not is_common(tensor.data_type):
+                self._narrow.add(tensor.name)
         if graph.sparse_initializer:
             raise UnsupportedError("the file holds sparse tensors; expected dense ones")
         for node in graph.node:
@@ -106,17 +145,53 @@ class GraphImport:
                 raise FileFormatError(f"output {value.name!r}: no node computes it")
         return [scope[value.name] for value in graph.output]
 
+    def _constant(self, name: str, array: np.ndarray) -> Sym:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            at = np.argwhere(~np.isfinite(array))[0].tolist()
+            self.not_finite[name] = f"{array[tuple(at)]} at {at}"
+        return self.builder.const(array)
+
+    def _note_types(self, graph: GraphProto) -> None:
+        from onnx import TensorProto
+
+        for value in graph.input:
+            kind = value.type.tensor_type.elem_type
+            if value.name not in self.input_shapes or kind == TensorProto.UNDEFINED:
+                continue
+            if kind not in TensorProto.DataType.values():
+                raise FileFormatError(f"input {value.name!r} has the unknown type {kind}")
+            if kind == TensorProto.BOOL:
+                self.options.truths[value.name] = ("Input", ())
+            elif kind in (TensorProto.STRING, TensorProto.COMPLEX64, TensorProto.COMPLEX128):
+                raise UnsupportedError(
+                    f"input {value.name!r} has the type {TensorProto.DataType.Name(kind)}; expected real numbers"
+                )
+            elif _is_integer(kind):
+                self._whole.add(value.name)
+
     def _node(self, node: NodeProto, scope: dict[str, Sym]) -> list[Sym]:
         kind = node.op_type if node.domain in _DOMAINS else f"{node.domain}::{node.op_type}"
         label = node.name or next((o for o in node.output if o), "")
         if kind not in OPS:
             raise UnsupportedError(
-                f"{kind} node {label!r}: operator not supported; supported are {', '.join(sorted(OPS))}"
+                f"{kind} node {label!r}: operator not supported; export the network without it, or written in the "
+                f"{len(OPS.keys() - refused.REFUSED.keys())} operators that docs/formats.md lists"
             )
         for name in node.input:
             if name and name not in scope:
                 raise FileFormatError(f"{kind} node {label!r} reads {name!r}, which nothing before it defines")
+        if kind == "CastLike" and node.input[1] in self._narrow:
+            raise UnsupportedError(
+                f"{kind} node {label!r}: a cast to the type of {node.input[1]!r}; expected a float type of 16 bits or more, or an "
+                "integer type of 8 bits or more"
+            )
         self.builder.hint = label
+        whole = [name for name in node.input if name in self._whole and scope[name].const is None]
+        if whole and kind not in _OF_INTEGERS | _OF_BOTH | refused.REFUSED.keys():
+            raise UnsupportedError(
+                f"{kind} node {label!r}: its operand {whole[0]!r} is computed from an input of an integer type; the Graph holds "
+                "floats: cast it to float before the export"
+            )
         call = Call(
             b=self.builder,
             op_type=kind,
@@ -127,6 +202,8 @@ class GraphImport:
             num_outputs=len(node.output),
             options=self.options,
             subgraph=lambda graph: self._walk(graph, dict(scope)),
+            names=list(node.input),
+            whole=bool(node.input) and node.input[0] in self._whole,
         )
         try:
             with np.errstate(all="ignore"):
@@ -141,6 +218,10 @@ class GraphImport:
                 f"{kind} node {label!r} does not fit its operands of shapes {shapes}: {error}"
             ) from error
         results = result if isinstance(result, list) else [result]
+        if (whole and kind in _OF_INTEGERS) or (kind == "Cast" and _is_integer(call.attr("to", 1))):
+            self._whole.update(node.output)
+        if kind == "Constant" and results[0].const is not None:
+            self._constant(label, results[0].const)
         wanted = max((i + 1 for i, name in enumerate(node.output) if name), default=0)
         if wanted > len(results):
             extra = list(node.output)[len(results) :]
@@ -160,6 +241,12 @@ def _named(error: UnsupportedError, kind: str, label: str) -> UnsupportedError:
     """`error` with the node's name in front, once."""
     text = str(error)
     return error if " node '" in text.split(":")[0] else UnsupportedError(f"{kind} node {label!r}: {text}")
+
+
+def _is_integer(kind: int) -> bool:
+    from onnx import helper
+
+    return np.dtype(helper.tensor_dtype_to_np_dtype(int(kind))).kind in "iu"
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

@@ -28,6 +28,13 @@ PYTORCH_GRU_WARNING = (
 _GATES = {"rnn": [0], "gru": [1, 0, 2], "lstm": [0, 2, 3, 1]}
 _PEEPHOLES = [0, 2, 1]
 
+#: The functions that trained networks have, for each position.
+_USUAL: dict[str, list[tuple[str, ...]]] = {
+    "rnn": [("tanh", "relu")],
+    "gru": [("sigmoid", "hard_sigmoid"), ("tanh",)],
+    "lstm": [("sigmoid", "hard_sigmoid"), ("tanh",), ("tanh",)],
+}
+
 _DEFAULT_ACTIVATIONS = {"rnn": ["Tanh"], "gru": ["Sigmoid", "Tanh"], "lstm": ["Sigmoid", "Tanh", "Tanh"]}
 
 #: Name in ONNX, in lower case -> Graph function, which parameters it takes from the lists, alpha, beta.
@@ -60,10 +67,11 @@ def recurrent(call: Call) -> list[Sym]:
     hidden = weights[0].weight_hh.shape[1]
     attributes = _attributes(call, kind, directions)
     # Before the layer asks for an axis of size 1: a length that fills it says nothing.
-    _sequence_lens(call, x, time_axis)
+    _sequence_lens(call, x, time_axis, batch_axis)
     b.require_one(x, time_axis, "time")
     b.require_one(x, batch_axis, "batch")
-    initial = [_initial(call, s, len(directions), hidden, layout) for s in (initial_h, initial_c)]
+    shape = (len(directions), x.shape[batch_axis], hidden)
+    initial = [_initial(call, s, shape, layout) for s in (initial_h, initial_c)]
     y, finals = b.layer(
         kind,
         x,
@@ -72,15 +80,12 @@ def recurrent(call: Call) -> list[Sym]:
         time_axis,
         batch_axis,
     )
-    d = len(directions)
     # Which axis is time and which is batch is kept for the reshapes that name their sizes.
-    first, second = x.origin[:2]
+    y = b.reshape(y, (*y.shape[:2], len(directions), hidden), (*y.origin[:2], None, None))
+    finals = [b.reshape(final, shape) for final in finals]
     if layout == 0:
-        y = b.reshape(y, (1, d, 1, hidden), (first, None, second, None))
-    else:
-        y = b.reshape(y, (1, 1, d, hidden), (first, second, None, None))
-    final_shape = (d, 1, hidden) if layout == 0 else (1, d, hidden)
-    return [y, *(b.reshape(final, final_shape) for final in finals)]
+        return [b.permute(y, [0, 2, 1, 3]), *finals]
+    return [y, *(b.permute(final, [1, 0, 2]) for final in finals)]
 
 
 def _directions(call: Call) -> list[str]:
@@ -137,6 +142,12 @@ def _attributes(call: Call, kind: str, directions: list[str]) -> list[dict[str, 
         common["reset"] = _gru_reset(call)
     functions = _activations(call, kind, len(directions))
     n = len(functions) // len(directions)
+    odd = [name for i, (name, _, _) in enumerate(functions) if name not in _USUAL[kind][i % n]]
+    if odd:
+        call.b.draft.warnings.append(
+            f"{call.op_type} node {call.name!r} has the activations {', '.join(dict.fromkeys(odd))} where trained networks have "
+            f"{', '.join(' or '.join(names) for names in _USUAL[kind])}: see whether the export kept the right ones"
+        )
     plain = [_ACTIVATIONS[f.lower()][0] for f in _DEFAULT_ACTIVATIONS[kind]]
     per_direction = []
     for d, direction in enumerate(directions):
@@ -165,7 +176,9 @@ def _activations(call: Call, kind: str, directions: int) -> list[tuple[str, floa
     found = []
     for name in names:
         if name.lower() not in _ACTIVATIONS:
-            raise UnsupportedError(f"activation {name!r}; supported are {sorted(_ACTIVATIONS)}")
+            raise UnsupportedError(
+                f"activation {name!r}; supported are {sorted(_ACTIVATIONS)}: export the cell as elementary operators"
+            )
         function, takes, alpha, beta = _ACTIVATIONS[name.lower()]
         found.append(
             (
@@ -187,7 +200,7 @@ def _gru_reset(call: Call) -> str:
     return "before"
 
 
-def _sequence_lens(call: Call, x: Sym, time_axis: int) -> None:
+def _sequence_lens(call: Call, x: Sym, time_axis: int, batch_axis: int) -> None:
     lens = call.opt(4)
     if lens is None:
         return
@@ -198,30 +211,39 @@ def _sequence_lens(call: Call, x: Sym, time_axis: int) -> None:
         return
     origin = x.origin[time_axis]
     steps = x.shape[time_axis] if origin is None else call.options.rebound.get(origin, x.shape[time_axis])
-    if not np.all(lens.const == steps):
-        call.b.draft.warnings.append(
-            f"{call.op_type} node {call.name!r}: the constant sequence_lens {np.ravel(lens.const).tolist()} is not "
-            "used: a stream runs for as long as it is stepped"
+    if np.all(lens.const == steps):
+        return
+    if call.b.runs_within_step(x, time_axis, batch_axis):
+        raise UnsupportedError(
+            f"its sequence_lens (operand 4, {call.operand(4)}) is {np.ravel(lens.const).tolist()} for an axis of {steps} elements within "
+            "one timestep; expected the whole axis"
         )
+    call.b.draft.warnings.append(
+        f"{call.op_type} node {call.name!r}: the constant sequence_lens {np.ravel(lens.const).tolist()} is not used: a "
+        "stream runs for as long as it is stepped"
+    )
 
 
-def _initial(call: Call, state: Sym | None, directions: int, hidden: int, layout: int) -> Sym:
+def _initial(call: Call, state: Sym | None, shape: tuple[int, int, int], layout: int) -> Sym:
+    """The initial state as (directions, sequences side by side, hidden size)."""
+    b = call.b
     if state is None:
-        return call.b.const(np.zeros((directions, hidden), np.float32))
-    batch_axis = 1 if layout == 0 else 0
+        return b.const(np.zeros(shape, np.float32))
     if state.ndim != 3:
         raise UnsupportedError(f"its initial state has shape {state.shape}; expected three axes")
-    if state.const is not None:
-        first = np.take(state.const, [0], batch_axis)
-        if not np.array_equal(np.broadcast_to(first, state.shape), state.const):
-            raise UnsupportedError(
-                f"its constant initial state of shape {state.shape} differs over the batch axis; a stream is "
-                "one sequence"
-            )
-        state = call.b.const(first)
-    call.b.require_one(state, batch_axis, "batch")
-    if state.size != directions * hidden:
+    if layout == 1:
+        state = b.permute(state, [1, 0, 2])
+    if shape[1] == 1:
+        if state.const is not None:
+            first = state.const[:, :1]
+            if not np.array_equal(np.broadcast_to(first, state.shape), state.const):
+                raise UnsupportedError(
+                    f"its constant initial state of shape {state.shape} differs over the batch axis; a stream is one sequence"
+                )
+            state = b.const(first)
+        b.require_one(state, 1, "batch")
+    if state.shape != shape:
         raise UnsupportedError(
-            f"its initial state has shape {state.shape}; expected {directions} x {hidden} values for one sequence"
+            f"its initial state has shape {state.shape}; expected {shape}: directions, sequences side by side, hidden size"
         )
     return state

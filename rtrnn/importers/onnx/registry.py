@@ -30,6 +30,11 @@ class Options:
     #: Values that are 0 or 1, and the comparison that made each; known while nodes are read.
     truths: dict[str, tuple[str, tuple[Sym, ...]]] = field(default_factory=dict)
 
+    def forget(self) -> None:
+        """Before the nodes are read again."""
+        self.sequence_lens.clear()
+        self.truths.clear()
+
 
 @dataclass
 class Call:
@@ -45,6 +50,10 @@ class Call:
     options: Options
     #: Imports a subgraph with the current scope visible; returns its outputs.
     subgraph: Callable[[Any], list[Sym]]
+    #: The names of the operands in the file.
+    names: Sequence[str] = ()
+    #: Whether the first operand is of an integer type.
+    whole: bool = False
 
     def x(self, i: int = 0) -> Sym:
         """Operand `i`, which must be there."""
@@ -63,8 +72,15 @@ class Call:
         """Operand `i` as an array; :class:`UnsupportedError` when it is computed from the network's inputs."""
         found = self.x(i)
         if found.const is None:
-            raise UnsupportedError(f"its {role} (operand {i}) must be constant, but is computed from the inputs")
+            raise UnsupportedError(
+                f"its {role} (operand {i}, {self.operand(i)}) must be constant, but is computed from the inputs; export "
+                "the network with fixed values there"
+            )
         return found.const
+
+    def operand(self, i: int) -> str:
+        """What operand `i` is called in the file."""
+        return repr(self.names[i]) if i < len(self.names) else "absent"
 
     def opt_const(self, i: int, role: str) -> np.ndarray | None:
         return None if self.opt(i) is None else self.const(i, role)

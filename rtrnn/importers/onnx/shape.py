@@ -1,15 +1,14 @@
-"""Operators that rearrange, select or make values, and those that compute shapes."""
+"""Operators that rearrange values, those that compute shapes, and If."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import reduce
 
 import numpy as np
 
 from rtrnn.errors import FileFormatError, UnsupportedError
-from rtrnn.importers.builder import Axis, Sym
+from rtrnn.importers.builder import MAX_VALUE_ELEMENTS, Sym, check_size
+from rtrnn.importers.onestep import one_timestep
 from rtrnn.importers.onnx.registry import Call, limit, op
 
 __all__: list[str] = []
@@ -25,7 +24,9 @@ def dropout(call: Call) -> list[Sym]:
     """Inference: nothing is dropped."""
     training = call.opt_const(2, "training_mode")
     if training is not None and bool(training):
-        raise UnsupportedError("training_mode is true; expected a network exported for inference")
+        raise UnsupportedError(
+            "training_mode is true; expected a network exported for inference: call eval() before the export"
+        )
     return [call.x(), call.b.const(np.ones(limit(call.x().shape), bool))]
 
 
@@ -59,11 +60,6 @@ def slice_(call: Call) -> Sym:
     return x
 
 
-@op("Gather")
-def gather(call: Call) -> Sym:
-    return call.b.gather(call.x(), int(call.attr("axis", 0)), call.const(1, "indices").astype(np.int64))
-
-
 @op("Transpose")
 def transpose(call: Call) -> Sym:
     x = call.x()
@@ -80,33 +76,7 @@ def reshape(call: Call) -> Sym:
         if any(d == 0 and i >= x.ndim for i, d in enumerate(target)):
             raise FileFormatError(f"Reshape node {call.name!r}: shape {target} copies an axis that {x.shape} lacks")
         target = [x.shape[i] if d == 0 else d for i, d in enumerate(target)]
-    return call.b.reshape(x, _one_timestep(target, x, call.options.rebound))
-
-
-def _one_timestep(target: list[int], x: Sym, rebound: Mapping[Axis, int]) -> list[int]:
-    """`target` with its -1 resolved, and with time and batch sizes that the file had fixed taken as 1.
-
-    A size is one of those when it stands where x has that axis, or else when `target` cannot be met otherwise.
-    """
-    shape = list(target)
-    for i, origin in enumerate(x.origin[: len(shape)]):
-        if origin is not None and rebound.get(origin) == shape[i]:
-            shape[i] = 1
-    sizes = {a * b for a in (1, *rebound.values()) for b in (1, *rebound.values())} - {1}
-    found = _resolve(shape, x.size)
-    for i, d in enumerate(shape):
-        if found is None and d in sizes:
-            shape[i] = 1
-            found = _resolve(shape, x.size)
-    return target if found is None else found
-
-
-def _resolve(shape: list[int], size: int) -> list[int] | None:
-    """`shape` without -1 if it has `size` elements."""
-    known = math.prod(d for d in shape if d != -1)
-    if shape.count(-1) == 1 and known > 0 and size % known == 0:
-        return [size // known if d == -1 else d for d in shape]
-    return shape if -1 not in shape and known == size else None
+    return call.b.reshape(x, one_timestep(target, x, call.options.rebound))
 
 
 @op("Flatten")
@@ -141,32 +111,12 @@ def expand(call: Call) -> Sym:
 def tile(call: Call) -> Sym:
     x = call.x()
     repeats = [int(r) for r in call.const(1, "repeats")]
-    limit([d * r for d, r in zip(x.shape, repeats, strict=True)])
-    return reduce(lambda y, ir: call.b.concat([y] * ir[1], ir[0]) if ir[1] > 1 else y, enumerate(repeats), x)
-
-
-@op("Constant")
-def constant(call: Call) -> Sym:
-    from rtrnn.importers.onnx.reader import to_array
-
-    if len(call.attributes) != 1:
-        raise FileFormatError(f"Constant node {call.name!r}: expected one attribute, found {list(call.attributes)}")
-    ((name, value),) = call.attributes.items()
-    if name == "value":
-        return call.b.const(to_array(value))
-    if name in ("value_int", "value_ints"):
-        return call.b.const(value, np.int64)
-    if name in ("value_float", "value_floats"):
-        return call.b.const(value, np.float32)
-    raise UnsupportedError(f"a constant given by {name!r}; expected a dense tensor or numbers")
-
-
-@op("ConstantOfShape")
-def constant_of_shape(call: Call) -> Sym:
-    from rtrnn.importers.onnx.reader import to_array
-
-    value = to_array(call.attr("value")) if "value" in call.attributes else np.zeros(1, np.float32)
-    return call.b.const(np.full(limit(call.const(0, "shape").tolist()), value.reshape(())))
+    shape = limit([d * r for d, r in zip(x.shape, repeats, strict=True)])
+    check_size(shape, MAX_VALUE_ELEMENTS, "a value")
+    for axis, times in enumerate(repeats):
+        if times != 1:
+            x = call.b.gather(x, axis, np.tile(np.arange(x.shape[axis]), times))
+    return x
 
 
 @op("Shape")
@@ -180,15 +130,6 @@ def size(call: Call) -> Sym:
     return call.b.const(call.x().size, np.int64)
 
 
-@op("Range")
-def range_(call: Call) -> Sym:
-    start, stop, step = (call.const(i, role).reshape(()) for i, role in enumerate(("start", "limit", "delta")))
-    if step == 0:
-        raise FileFormatError(f"Range node {call.name!r}: the delta is 0")
-    limit([max(0, math.ceil((float(stop) - float(start)) / float(step)))])
-    return call.b.const(np.arange(start.item(), stop.item(), step.item(), dtype=start.dtype))
-
-
 @op("If")
 def if_(call: Call) -> list[Sym]:
     condition = call.x().const
@@ -198,11 +139,3 @@ def if_(call: Call) -> list[Sym]:
     if name not in call.attributes:
         raise FileFormatError(f"If node {call.name!r}: {name} is missing")
     return call.subgraph(call.attributes[name])
-
-
-@op("Loop", "Scan")
-def loop(call: Call) -> Sym:
-    raise UnsupportedError(
-        f"{call.op_type} runs over the sequence itself; export the network for one timestep, with its state as inputs "
-        "and outputs"
-    )

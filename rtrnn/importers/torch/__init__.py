@@ -1,9 +1,10 @@
-"""PyTorch: live modules through torch.export, and TorchScript archives."""
+"""PyTorch: live modules through torch.export, programs saved by torch.export, and TorchScript archives."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -14,7 +15,31 @@ from rtrnn.importers.draft import Draft
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["from_module", "load_torchscript"]
+    from rtrnn.formats import LoadOptions
+
+__all__ = ["from_module", "load_program", "load_script", "load_torchscript"]
+
+
+def load_script(path: Path, options: LoadOptions) -> Draft:
+    """The loader of :data:`rtrnn.formats.FORMATS` for TorchScript."""
+    return load_torchscript(
+        path, example=options.example, states=options.states, initial_states=options.initial_states
+    )
+
+
+def load_program(path: Path, options: LoadOptions) -> Draft:
+    """A program of ``torch.export.save`` (``.pt2``) as a finished Draft; the loader of :data:`rtrnn.formats.FORMATS`.
+
+    The program is read at one timestep: sizes that it leaves open are 1, and so is an axis that turns out to be time or
+    batch. Buffers that it writes become states with the file's values as initial values. torch's own loader, which
+    unpickles objects, is not used.
+
+    Raises :class:`FileFormatError`, :class:`UnsupportedError`, :class:`StateError`, :class:`MissingExtraError`.
+    """
+    _require_torch()
+    from rtrnn.importers.torch.pt2 import import_program
+
+    return import_program(path, states=options.states, initial_states=options.initial_states)
 
 
 def from_module(

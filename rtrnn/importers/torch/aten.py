@@ -8,6 +8,7 @@ import numpy as np
 
 from rtrnn.errors import UnsupportedError
 from rtrnn.importers.builder import Builder, Sym
+from rtrnn.importers.divisor import check_divisor
 from rtrnn.importers.torch.registry import Lowering, constant, lowers
 
 
@@ -49,6 +50,7 @@ def _div(b: Builder, x: Sym, other: Any, rounding_mode: str | None = None) -> Sy
     if other.const is not None:
         # An integer constant would make NumPy's division of two constants an integer one.
         other = b.const(other.const, np.float64)
+        check_divisor(b, x, other, "", f"aten::div in {b.hint!r}" if b.hint != "div" else "aten::div")
     y = b.binary("div", x, other)
     if rounding_mode == "floor":
         return b.unary("floor", y)
@@ -112,25 +114,6 @@ def _clamp(b: Builder, x: Sym, min: Any = None, max: Any = None, min_val: Any = 
         return x if high is None else b.binary("min", x, _sym(b, high))
     bounds = {"alpha": low, "beta": high}
     return b.unary("clip", x, None, **{key: float(bound) for key, bound in bounds.items() if bound is not None})
-
-
-@lowers("where")
-def _where(b: Builder, condition: Sym, x: Any, other: Any) -> Sym:
-    mask = constant(condition, "the condition of where")
-    assert mask is not None
-    x, other = _sym(b, x), _sym(b, other)
-    shape = np.broadcast_shapes(mask.shape, x.shape, other.shape)
-    if mask.all() or not mask.any():
-        return b.expand(x if mask.all() else other, shape)
-    flat = [b.reshape(b.expand(value, shape), (int(np.prod(shape)),)) for value in (x, other)]
-    count = flat[0].size
-    index = np.where(np.broadcast_to(mask, shape).ravel(), np.arange(count), count + np.arange(count))
-    return b.reshape(b.gather(b.concat(flat, 0), 0, index), shape)
-
-
-@lowers("masked_fill")
-def _masked_fill(b: Builder, x: Sym, mask: Sym, value: Any) -> Sym:
-    return _where(b, mask, value, x)
 
 
 @lowers("fill")
@@ -365,31 +348,6 @@ def _rms_norm(b: Builder, x: Sym, normalized_shape: Any, weight: Sym | None = No
     eps = float(np.finfo(np.float32).eps) if eps is None else float(eps)
     y = b.binary("div", x, b.unary("sqrt", b.binary("add", mean, b.const(eps))))
     return y if weight is None else b.binary("mul", y, weight)
-
-
-@lowers("batch_norm", "_native_batch_norm_legit_no_training")
-def _batch_norm(
-    b: Builder,
-    x: Sym,
-    weight: Sym | None,
-    bias: Sym | None,
-    running_mean: Sym | None,
-    running_var: Sym | None,
-    training: bool = False,
-    eps: float = 1e-5,
-) -> Sym:
-    mean, var = constant(running_mean, "running_mean"), constant(running_var, "running_var")
-    if training or mean is None or var is None:
-        raise UnsupportedError(
-            "batch norm with the statistics of the batch; expected evaluation with running statistics"
-        )
-    scale = 1 / np.sqrt(var.astype(np.float64) + eps)
-    gain, shift = constant(weight, "weight"), constant(bias, "bias")
-    scale = scale if gain is None else scale * gain
-    offset = -mean * scale if shift is None else shift - mean * scale
-    shape = [1] * x.ndim
-    shape[1 if x.ndim > 1 else 0] = mean.size
-    return b.binary("add", b.binary("mul", x, b.const(scale.reshape(shape))), b.const(offset.reshape(shape)))
 
 
 # -- products ------------------------------------------------------------------------------------------

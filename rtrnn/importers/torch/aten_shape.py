@@ -9,6 +9,7 @@ import numpy as np
 
 from rtrnn.errors import UnsupportedError
 from rtrnn.importers.builder import Builder, Sym
+from rtrnn.importers.onestep import one_timestep
 from rtrnn.importers.torch.registry import constant, lowers
 
 
@@ -59,6 +60,13 @@ def _is_floating_point(b: Builder, x: Sym) -> bool:
 # -- the same elements in another shape ----------------------------------------------------------------
 
 
+def _target(b: Builder, x: Sym, shape: Sequence[int]) -> list[int]:
+    """The `shape` that the program asks for, which may be written for other numbers of timesteps and sequences."""
+    if b.rebound and x.const is None:
+        return one_timestep(shape, x, b.rebound)
+    return _resolve(shape, x.size)
+
+
 def _resolve(shape: Sequence[int], count: int) -> list[int]:
     """`shape` with a -1 replaced."""
     known = int(np.prod([d for d in shape if d != -1], dtype=np.int64))
@@ -67,7 +75,7 @@ def _resolve(shape: Sequence[int], count: int) -> list[int]:
 
 @lowers("view", "reshape", "_unsafe_view", "_reshape_alias")
 def _reshape(b: Builder, x: Sym, size: Any = None, shape: Any = None) -> Sym:
-    return b.reshape(x, _resolve(size if size is not None else shape, x.size))
+    return b.reshape(x, _target(b, x, size if size is not None else shape))
 
 
 @lowers("view_as", "reshape_as")
@@ -127,7 +135,9 @@ def _movedim(b: Builder, x: Sym, source: Any, destination: Any) -> Sym:
 @lowers("expand")
 def _expand(b: Builder, x: Sym, size: Sequence[int]) -> Sym:
     own = (1,) * (len(size) - x.ndim) + x.shape
-    return b.expand(x, [o if d == -1 else d for d, o in zip(size, own, strict=True)])
+    origin = (None,) * (len(size) - x.ndim) + x.origin
+    kept = [d == -1 or (o is not None and b.rebound.get(o) == d) for d, o in zip(size, origin, strict=True)]
+    return b.expand(x, [o if keep else d for d, o, keep in zip(size, own, kept, strict=True)])
 
 
 @lowers("expand_as")
@@ -147,10 +157,19 @@ def _repeat(b: Builder, x: Sym, repeats: Sequence[int]) -> Sym:
 # -- parts ---------------------------------------------------------------------------------------------
 
 
+#: The end of a slice that has none, as torch writes it.
+_END = 1 << 62
+
+
 @lowers("slice")
 def _slice(b: Builder, x: Sym, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Sym:
     axis = x.axis(dim)
-    return b.slice(x, axis, 0 if start is None else start, x.shape[axis] if end is None else end, step)
+    end = x.shape[axis] if end is None else end
+    fixed = b.rebound.get(x.origin[axis]) if x.origin[axis] is not None else None  # type: ignore[arg-type]
+    if fixed is not None and x.frames is not None and x.frames.axis == axis and fixed <= end < _END:
+        # Counted in the file's own number of frames, of which one is left.
+        end -= fixed - 1
+    return b.slice(x, axis, 0 if start is None else start, end, step)
 
 
 @lowers("narrow")
@@ -164,6 +183,8 @@ def _narrow(b: Builder, x: Sym, dim: int, start: Any, length: int) -> Sym:
 @lowers("select")
 def _select(b: Builder, x: Sym, dim: int, index: int) -> Sym:
     axis = x.axis(dim)
+    if x.origin[axis] is not None and b.rebound.get(x.origin[axis], 0) - 1 == index > 0:  # type: ignore[arg-type]
+        index = -1  # the last of the file's timesteps is a stream's present one
     if not -x.shape[axis] <= index < x.shape[axis]:
         raise UnsupportedError(f"index {index} is out of range for axis {axis} of size {x.shape[axis]}")
     index %= x.shape[axis]
@@ -175,20 +196,6 @@ def _index_select(b: Builder, x: Sym, dim: int, index: Sym) -> Sym:
     at = constant(index, "the index of index_select")
     assert at is not None
     return b.gather(x, dim, np.atleast_1d(at))
-
-
-@lowers("index")
-def _index(b: Builder, x: Sym, indices: Sequence[Sym | None]) -> Sym:
-    given = [(axis, constant(i, "an index")) for axis, i in enumerate(indices) if i is not None]
-    if len(given) != 1:
-        raise UnsupportedError(f"indexing by {len(given)} index tensors; expected one")
-    axis, index = given[0]
-    assert index is not None
-    if index.dtype == bool:
-        if index.ndim != 1:
-            raise UnsupportedError(f"a mask of {index.ndim} dimensions; expected 1")
-        index = np.flatnonzero(index)
-    return b.gather(x, axis, index)
 
 
 @lowers("flip")

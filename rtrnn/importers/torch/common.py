@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.utils import _pytree as pytree
 
-from rtrnn.errors import StateError, UnsupportedError
+from rtrnn.errors import FileFormatError, StateError, UnsupportedError
 from rtrnn.importers.builder import Builder, RebindAxis, Sym
 from rtrnn.importers.draft import CELL_STATES, Draft
 from rtrnn.importers.finish import finish
@@ -80,11 +80,12 @@ class Memory:
 
 @dataclass
 class Reading:
-    """One reading of a program: its results by name, and the foreign shapes of its inputs."""
+    """One reading of a program: its results by name, the foreign shapes of its inputs, and the inputs as it left them."""
 
     memory: Memory
     outputs: dict[str, Any]
     input_shapes: dict[str, tuple[int, ...]]
+    inputs: dict[str, Tensor] = field(default_factory=dict)
 
 
 Reader = Callable[[Builder, list[tuple[str, Any]], Mapping[str, torch.Tensor]], Reading]
@@ -114,6 +115,8 @@ def import_with(
         except (UnsupportedError, StateError):
             pass
     draft = _finish(reading, states, initial_states, source)
+    if not draft.states:
+        _refuse_loops_by_hand(read, leaves, draft)
     if note:
         draft.warnings.append(note)
     return draft
@@ -184,6 +187,7 @@ def _finish(reading: Reading, states: Any, initial_states: Any, source: str) -> 
             shapes[name] = tensor.shape
     if not draft.outputs:
         raise UnsupportedError("forward returns no tensor")
+    states = {**_states_written_in_place(reading), **(states or {})}
     _refuse_time_loops(draft)
     finish(
         draft,
@@ -199,10 +203,31 @@ def _finish(reading: Reading, states: Any, initial_states: Any, source: str) -> 
     return draft
 
 
+def _states_written_in_place(reading: Reading) -> dict[str, str]:
+    """Pairs for arguments whose memory forward fills with a value that depends on another argument or on a state.
+
+    Their new value becomes an output of the Draft. An input that is only scaled or clipped in place stays data.
+    """
+    b = reading.memory.machine.b
+    draft = b.draft
+    pairs = {}
+    for name, tensor in reading.inputs.items():
+        value = tensor.read()
+        if not tensor.version or value.name is None:
+            continue
+        if draft.depends_on(value.name) & ((draft.inputs.keys() - {name}) | draft.states.keys()):
+            pairs[name] = f"{name}.next"
+            draft.outputs[pairs[name]] = b.value(value, draft.inputs[name])
+            draft.warnings.append(f"argument {name!r}, which forward writes in place, is carried as a state")
+    return pairs
+
+
 def _refuse_time_loops(draft: Draft) -> None:
     """A cell applied to its own result, with the same weights, is a loop over several timesteps."""
     producers = draft.producers()
     for node in draft.nodes:
+        if node.turn is not None:
+            continue
         for position in CELL_STATES.get(node.op, ()):
             before = producers.get(node.inputs[position])
             at = 1 + len(CELL_STATES[node.op])
@@ -211,6 +236,50 @@ def _refuse_time_loops(draft: Draft) -> None:
                     f"{node.op} {node.name!r} is applied to its own result: forward takes several timesteps; "
                     "expected an example of one timestep"
                 )
+
+
+def _refuse_loops_by_hand(read: Reader, leaves: list[tuple[str, Any]], draft: Draft) -> None:
+    """A loop over the timesteps in forward itself, around a cell written by hand, begins every call from the same state.
+
+    One timestep of it looks like a network without a state. So the network is read once more with more timesteps: if a
+    matrix is then applied to its own results more often, there is such a loop.
+    """
+    name, first = leaves[0] if leaves else ("", None)
+    if not isinstance(first, torch.Tensor) or first.ndim < 2:
+        return
+    depth = _applications(draft)
+    for axis in range(first.ndim - 1):
+        shape = list(first.shape)
+        # Two more: the first application, to the constant that the state begins as, is folded away.
+        shape[axis] += 2
+        try:
+            reading = read(Builder(), [(name, first.new_zeros(shape)), *leaves[1:]], {})
+        except (RebindAxis, UnsupportedError, StateError, FileFormatError):
+            continue
+        longer = reading.memory.machine.b.draft
+        if _applications(longer) > depth:
+            raise UnsupportedError(
+                f"forward runs over axis {axis} of input {name!r} in a loop of its own and begins each call from the same "
+                "state, so that a stream would forget it from step to step; expected the state as an argument and a "
+                "result of forward, or in a buffer"
+            )
+
+
+def _applications(draft: Draft) -> int:
+    """How often a matrix is applied in a row to what comes of its own results; at least 1."""
+    uses: dict[str, int] = {}
+    for node in draft.nodes:
+        if node.op == "linear":
+            uses[node.inputs[1]] = uses.get(node.inputs[1], 0) + 1
+    most = 1
+    for weight in [weight for weight, count in uses.items() if count > 1]:
+        depth: dict[str, int] = {}
+        for node in draft.nodes:
+            reached = max((depth.get(value, 0) for value in node.inputs), default=0)
+            reached += node.op == "linear" and node.inputs[1] == weight
+            depth.update(dict.fromkeys(node.outputs, reached))
+            most = max(most, reached)
+    return most
 
 
 def as_example(example: Any, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Any, ...]:

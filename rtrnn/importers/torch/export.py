@@ -18,9 +18,8 @@ from rtrnn.errors import UnsupportedError
 from rtrnn.importers.builder import Builder
 from rtrnn.importers.draft import Draft
 from rtrnn.importers.torch.attributes import attributes_to_buffers, check_held_states
-from rtrnn.importers.torch.common import Memory, Reading, as_example, import_with, named_leaves, named_outputs
-from rtrnn.importers.torch.machine import Machine
-from rtrnn.importers.torch.values import Tensor
+from rtrnn.importers.torch.common import Reading, as_example, import_with, named_leaves
+from rtrnn.importers.torch.program import Body, Port, Program
 
 __all__ = ["import_module"]
 
@@ -50,7 +49,7 @@ def import_module(
         fresh = _private_copy(model)
         held.clear()
         held.update(attributes_to_buffers(fresh, values))
-        return _Program(fresh, values).read(b, leaves, carried)
+        return _program(fresh, values).read(b, leaves, carried)
 
     draft = import_with(
         read, named_leaves(names, arguments), states=states, initial_states=initial_states, source="torch.export"
@@ -106,93 +105,39 @@ def _argument_names(module: nn.Module, count: int) -> list[str]:
     return names[:count]
 
 
-class _Program:
-    """An exported program and its reading."""
-
-    def __init__(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        # Non-strict: the strict mode of torch.export drops assignments to buffers.
-        try:
-            with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")
-                self.exported = torch.export.export(module, arguments, strict=False)
-        except Exception as error:
-            reason = str(error).strip().split("\n\n")[0][:600]
-            shapes = [tuple(v.shape) for v in pytree.tree_leaves(arguments) if isinstance(v, torch.Tensor)]
+def _program(module: nn.Module, arguments: tuple[Any, ...]) -> Program:
+    """The module as a program, traced with `arguments`."""
+    # Non-strict: the strict mode of torch.export drops assignments to buffers.
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            exported = torch.export.export(module, arguments, strict=False)
+    except Exception as error:
+        reason = str(error).strip().split("\n\n")[0][:600]
+        shapes = [tuple(v.shape) for v in pytree.tree_leaves(arguments) if isinstance(v, torch.Tensor)]
+        raise UnsupportedError(f"torch.export cannot read this module for inputs of shapes {shapes}: {reason}") from error
+    kinds = {"USER_INPUT": "input", "PARAMETER": "tensor", "BUFFER": "tensor", "CONSTANT_TENSOR": "tensor"}
+    inputs = []
+    for spec in exported.graph_signature.input_specs:
+        if spec.kind.name not in kinds:
             raise UnsupportedError(
-                f"torch.export cannot read this module for inputs of shapes {shapes}: {reason}"
-            ) from error
-
-    def read(self, b: Builder, leaves: list[tuple[str, Any]], carried: Mapping[str, torch.Tensor]) -> Reading:
-        machine = Machine(b)
-        memory = Memory(machine, carried)
-        shapes = {name: tuple(value.shape) for name, value in leaves if isinstance(value, torch.Tensor)}
-        given = iter(leaves)
-        arguments = []
-        for spec in self.exported.graph_signature.input_specs:
-            kind = spec.kind.name
-            if kind == "USER_INPUT":
-                name, value = next(given)
-                is_tensor = isinstance(value, torch.Tensor)
-                arguments.append(Tensor(b.input(name, value.shape)) if is_tensor else value)
-            elif kind in ("PARAMETER", "BUFFER", "CONSTANT_TENSOR"):
-                arguments.append(memory.tensor(spec.target, self._stored(spec.target)))
-            else:
-                raise UnsupportedError(
-                    f"torch.export made an input of kind {kind} ({spec.target!r}); expected tensors only"
-                )
-        results = self._run(self.exported.graph_module, arguments, machine)
-        memory.close()
-        spec = self.exported.call_spec.out_spec
-        outputs = named_outputs(pytree.tree_unflatten(list(results)[-spec.num_leaves :], spec))
-        return Reading(memory, outputs, shapes)
-
-    def _stored(self, target: str) -> torch.Tensor:
-        stored = self.exported.state_dict.get(target)
-        return self.exported.constants[target] if stored is None else stored
-
-    def _run(self, module: torch.fx.GraphModule, arguments: list[Any], machine: Machine) -> Any:
-        """The results of a graph, called with its placeholders' values."""
-        env: dict[torch.fx.Node, Any] = {}
-        given = iter(arguments)
-        for node in module.graph.nodes:
-            if node.op == "placeholder":
-                env[node] = next(given)
-            elif node.op == "get_attr":
-                env[node] = operator.attrgetter(node.target)(module)
-            elif node.op == "output":
-                return torch.fx.node.map_arg(node.args[0], env.__getitem__)
-            else:
-                args = torch.fx.node.map_arg(node.args, env.__getitem__)
-                kwargs = torch.fx.node.map_arg(node.kwargs, env.__getitem__)
-                env[node] = self._call(node, list(args), dict(kwargs), machine)
-        raise UnsupportedError("torch.export made a graph without an output")
-
-    def _call(self, node: torch.fx.Node, args: list[Any], kwargs: dict[str, Any], machine: Machine) -> Any:
-        target = node.target
-        if target is operator.getitem:
-            return args[0][args[1]]
-        name = getattr(target, "__name__", str(target))
-        if name.startswith("wrap_with_"):
-            # Blocks such as torch.no_grad(): the graph is the first argument that is one.
-            at = next(i for i, a in enumerate(args) if isinstance(a, torch.fx.GraphModule))
-            return self._run(args[at], args[at + 1 :], machine)
-        if not isinstance(target, torch._ops.OpOverload):
-            if not any(isinstance(a, (Tensor, torch.fx.GraphModule)) for a in pytree.tree_leaves([args, kwargs])):
-                return target(*args, **kwargs)  # type: ignore[operator]
-            raise UnsupportedError(f"{_where(node)}: {name} is not an aten operator")
-        if name.startswith("_assert"):
-            return None
-        if target.namespace != "aten":
-            raise UnsupportedError(f"{_where(node)}: {target} is not an aten operator")
-        names = [a.name for a in target._schema.arguments]
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        for argument in target._schema.arguments:
-            if argument.name not in given and argument.has_default_value():
-                given[argument.name] = argument.default_value
-        return machine.call(target, target._schema, {k: given[k] for k in names if k in given}, _where(node))
+                f"torch.export made an input of kind {spec.kind.name} ({spec.target!r}); expected tensors only"
+            )
+        inputs.append(Port(kinds[spec.kind.name], spec.target or ""))
+    outputs = [Port("output") for _ in exported.graph_signature.output_specs]
+    spec = exported.call_spec.out_spec
+    return Program(
+        _body(exported.graph_module),
+        inputs,
+        outputs,
+        {**exported.constants, **exported.state_dict},
+        lambda results: pytree.tree_unflatten(list(results), spec),
+    )
 
 
-def _where(node: torch.fx.Node) -> str:
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next(reversed([entry[0] for entry in stack.values()]), "") if stack else ""
-    return f"node {node.name!r}" + (f" in module {path!r}" if path else "")
+def _body(module: torch.fx.GraphModule) -> Body:
+    def attribute(name: str) -> Any:
+        value = operator.attrgetter(name)(module)
+        return _body(value) if isinstance(value, torch.fx.GraphModule) else value
+
+    return Body(module.graph, attribute)

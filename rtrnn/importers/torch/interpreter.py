@@ -352,6 +352,8 @@ def _makes_tensor(node: Any) -> bool:
 
 def _overload(name: str, overload: str) -> Any:
     """The callable of an operator; it may be missing where only a lowering is needed."""
+    if name in ("from_file", "save"):
+        raise UnsupportedError(f"aten::{name}, which reads or writes files")
     packet = getattr(torch.ops.aten, name, None)
     return getattr(packet, overload or "default", packet)
 

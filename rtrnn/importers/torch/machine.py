@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from rtrnn.errors import UnsupportedError
 from rtrnn.importers.builder import Builder, Sym
-from rtrnn.importers.torch import aten, aten_recurrent, aten_shape  # noqa: F401  (these fill the table)
+from rtrnn.importers.torch import aten, aten_conv, aten_recurrent, aten_select, aten_shape  # noqa: F401  (these fill the table)
 from rtrnn.importers.torch.registry import LOWERINGS, VIEWS
 from rtrnn.importers.torch.values import Tensor, flat_tensors, map_tensors, to_sym
 
@@ -19,10 +20,13 @@ __all__ = ["Machine"]
 #: Arguments that change no value of an inference in float32.
 _IGNORED = frozenset(
     {
+        "allow_tf32",
+        "benchmark",
         "check_reduction",
         "copy",
         "cudnn_enable",
         "cudnn_enabled",
+        "deterministic",
         "device",
         "dropout",
         "dtype",
@@ -52,11 +56,21 @@ _DTYPES = {
 }
 
 
+#: Elements of a tensor that is computed while importing.
+_MAX_FOLDED = 1 << 26
+
+
+#: Operators that make as many values as a number among their arguments says.
+_COUNTED = frozenset({"arange", "eye", "linspace", "logspace", "one_hot", "range", "repeat_interleave", "tril_indices"})
+
+
 class Machine:
     """Calls aten operators on :class:`Tensor` and plain Python values, and appends to the builder's Draft."""
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, fold_all: bool = False) -> None:
         self.b = builder
+        #: A recurrent layer of constants is computed like anything else, not carried on as a layer.
+        self.fold_all = fold_all
 
     def call(self, op: Any, schema: Any, arguments: Mapping[str, Any], where: str) -> Any:
         """One call of the overload `op` with `arguments` by schema name; `where` names the node in errors."""
@@ -80,12 +94,13 @@ class Machine:
         """The result as Sym values."""
         tensors = list(flat_tensors(list(arguments.values())))
         values = {key: map_tensors(Tensor.read, value) for key, value in arguments.items()}
-        if all(t.read().const is not None for t in tensors) and not _recurrent(name):
-            return self._fold(op, schema, values)
+        if all(t.read().const is not None for t in tensors) and (self.fold_all or not _recurrent(name)):
+            return self._fold(name, op, schema, values)
         if name not in LOWERINGS:
-            known = ", ".join(sorted(k for k in LOWERINGS if not k.startswith("_")))
+            known = sum(not k.startswith("_") for k in LOWERINGS)
             raise UnsupportedError(
-                f"this operator is not supported on values that depend on the input; supported are: {known}"
+                "this operator is not supported on values that depend on the input; write the network without it, or in the "
+                f"{known} operators that docs/formats.md lists"
             )
         self.b.hint = next((t.label.rpartition(".")[0] for t in tensors if "." in t.label), "") or name
         return LOWERINGS[name](self.b, **self._bind(name, schema, values))
@@ -130,9 +145,11 @@ class Machine:
 
     # -- details ---------------------------------------------------------------------------------------
 
-    def _fold(self, op: Any, schema: Any, values: Mapping[str, Any]) -> Any:
-        if torch.Tag.nondeterministic_seeded in getattr(op, "tags", ()):
+    def _fold(self, name: str, op: Any, schema: Any, values: Mapping[str, Any]) -> Any:
+        if torch.Tag.nondeterministic_seeded in getattr(op, "tags", ()) and not _recurrent(name):
             raise UnsupportedError("a random value; the network must be deterministic")
+
+        _check_size(name, values)
 
         def plain(value: Any) -> Any:
             if isinstance(value, Sym):
@@ -174,6 +191,20 @@ class Machine:
         if isinstance(result, (list, tuple)):
             return type(result)(self._wrap(r) for r in result)
         return result
+
+
+def _check_size(name: str, values: Mapping[str, Any]) -> None:
+    """Before a constant is computed: what the numbers among the arguments ask for must be of a bounded size."""
+    held = max([v.size for v in values.values() if isinstance(v, Sym)], default=1)
+    for key, value in values.items():
+        if isinstance(value, (list, tuple)) and value and all(isinstance(v, int) for v in value):
+            asked = math.prod(max(abs(v), 1) for v in value) * (held if key in ("repeats", "dims") else 1)
+        elif name in _COUNTED and isinstance(value, (int, float)):
+            asked = int(min(abs(value), 1e18)) * (held if key == "repeats" else 1)
+        else:
+            continue
+        if asked > _MAX_FOLDED:
+            raise UnsupportedError(f"{key} = {value} makes {asked} values; expected at most {_MAX_FOLDED}")
 
 
 def _recurrent(name: str) -> bool:

@@ -5,25 +5,29 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 import torch
 from torch.utils import _pytree as pytree
 
-from rtrnn.errors import FileFormatError, UnsupportedError
+from rtrnn.errors import Error, FileFormatError, StateError, UnsupportedError
 from rtrnn.importers.builder import Builder
 from rtrnn.importers.draft import Draft
 from rtrnn.importers.torch.common import Memory, Reading, as_example, import_with, named_leaves, named_outputs
 from rtrnn.importers.torch.interpreter import Interpreter, ModuleRef
 from rtrnn.importers.torch.machine import Machine
 from rtrnn.importers.torch.probe import find_examples
-from rtrnn.importers.torch.values import Tensor
+from rtrnn.importers.torch.script_check import check_script
+from rtrnn.importers.torch.values import Tensor, to_sym
 
 __all__ = ["import_archive"]
 
-_MAX_EXAMPLES = 6
+_MAX_EXAMPLES = 12
+#: What operators raise for operands that do not fit.
+_EVALUATION = (RuntimeError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
 
 
 def import_archive(
@@ -45,17 +49,28 @@ def import_archive(
                 f"the example has {len(arguments)} arguments, but forward takes {len(names)}: {names}"
             )
         return _import(module, forward, names, arguments, states, initial_states)
-    # The search runs a second copy: a call writes the buffers.
-    trial = _load(path)
-    first: UnsupportedError | None = None
-    for arguments in itertools.islice(find_examples(trial, forward_method(trial), dtype), _MAX_EXAMPLES):
+    first: UnsupportedError | StateError | None = None
+    for arguments in itertools.islice(find_examples(module, forward, dtype, _trial(module, forward)), _MAX_EXAMPLES):
         try:
             return _import(module, forward, names, arguments, states, initial_states)
-        except UnsupportedError as error:
+        except (UnsupportedError, StateError) as error:
             # A traced module may run with shapes that it was not made for.
             first = first or error
     assert first is not None
     raise first
+
+
+def _trial(module: Any, forward: Any) -> Callable[[tuple[Any, ...]], None]:
+    """A call of `forward` with constants: by the interpreter, which bounds loops and sizes, and changes no buffer."""
+    paths = {(t.data_ptr(), tuple(t.shape)): name for name, t in _tensors(module)}
+
+    def call(arguments: tuple[Any, ...]) -> None:
+        machine = Machine(Builder(), fold_all=True)
+        values = pytree.tree_map(lambda v: Tensor(to_sym(machine.b, v)) if isinstance(v, torch.Tensor) else v, arguments)
+        given = list(values) + [_default(argument) for argument in forward.schema.arguments[1 + len(values) :]]
+        Interpreter(machine, Memory(machine, {}), paths).run(forward.inlined_graph, [ModuleRef(module._c, ""), *given])
+
+    return call
 
 
 def _import(
@@ -71,17 +86,22 @@ def _import(
         memory = Memory(machine, carried)
         interpreter = Interpreter(machine, memory, paths)
         shapes = {name: tuple(v.shape) for name, v in leaves if isinstance(v, torch.Tensor)}
+        # A convolution or a recurrent layer over an axis of size 1 means time: there is nothing else to run over.
+        b.dynamic_axes.update((name, i) for name, shape in shapes.items() for i, d in enumerate(shape) if d == 1)
         values = [Tensor(b.input(n, v.shape)) if isinstance(v, torch.Tensor) else v for n, v in leaves]
         given = list(pytree.tree_unflatten(values, structure))
         given += [_default(argument) for argument in forward.schema.arguments[1 + len(given) :]]
         try:
             (result,) = interpreter.run(forward.inlined_graph, [ModuleRef(module._c, ""), *given])
-        except RuntimeError as error:  # torch's own, of constants that do not fit their program
+        except Error:
+            raise
+        except _EVALUATION as error:  # torch's own, of constants that do not fit their program
             reason = str(error).strip().splitlines()[0][:300]
             raise FileFormatError(f"the archive's program cannot be evaluated: {reason}") from error
         memory.close()
         notes[:] = interpreter.warnings
-        return Reading(memory, named_outputs(result), shapes)
+        inputs = {name: v for (name, _), v in zip(leaves, values, strict=True) if isinstance(v, Tensor)}
+        return Reading(memory, named_outputs(result), shapes, inputs)
 
     draft = import_with(
         read,
@@ -96,15 +116,17 @@ def _import(
 
 def _load(path: str | os.PathLike[str]) -> Any:
     """The archive on the CPU, in evaluation mode."""
+    with open(path, "rb") as file:
+        is_zip = file.read(4) == b"PK\x03\x04"
     try:
+        if is_zip:
+            check_script(Path(path))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
             module = torch.jit.load(os.fspath(path), map_location="cpu")
-    except FileNotFoundError:
+    except Error:
         raise
-    except (RuntimeError, ValueError) as error:
-        if not os.path.exists(path):
-            raise FileNotFoundError(f"{os.fspath(path)}: no such file") from error
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0][:300]
         raise FileFormatError(
             f"{os.fspath(path)}: expected a TorchScript archive (torch.jit.save), found something else: {reason}"

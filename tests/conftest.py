@@ -10,6 +10,30 @@ from small_networks import gru_onnx, gru_rtrnn
 
 import rtrnn
 
+#: Test modules whose outcome depends on the instruction set: tools/test runs them on each, and all others on the best alone.
+NUMBERS = frozenset(
+    {
+        "test_accuracy",
+        "test_convolution",
+        "test_golden",
+        "test_layers",
+        "test_models",
+        "test_nam",
+        "test_ops",
+        "test_rltools",
+        "test_rtneural",
+        "test_silero",
+        "test_stream",
+        "test_wiring",
+    }
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem in NUMBERS:
+            item.add_marker("numbers")
+
 
 def pytest_report_header() -> list[str]:
     return [
