@@ -9,9 +9,9 @@
 //   shift_left<n>, shift_right<n> (logical), max_bits (the greater as signed integers), largest_bits(v) (the lane that is
 //   greatest so), store_low_halves(p, v) (the lower 16 bits of each lane),
 //   V::load_half(p), V::load_brain_float(p): f16 and bf16, widened exactly,
-//   for dot products of 16-bit integers: V::Int, 32-bit sums, with V::Int::zero() and +; V::load_pairs(p), two weights per
-//   lane, of 16 or of 8 bits; V::splat_pair(p), the same two operands in every lane; add_products(sum, pairs, pairs), modulo
-//   2^32; to_float(sum), rounded to nearest even.
+//   for dot products of 16-bit integers: V::Int, 32-bit sums, with V::Int::zero() and + (and V::Int::load(p) where a unit's
+//   own tiles need it); V::load_pairs(p), two weights per lane, of 16 or of 8 bits; V::splat_pair(p), the same two
+//   operands in every lane; add_products(sum, pairs, pairs), modulo 2^32; to_float(sum), rounded to nearest even.
 // Everything here is written over those, so it means the same on every ISA.
 // Included inside the anonymous namespace of an ISA unit.
 
