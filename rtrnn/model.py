@@ -104,12 +104,14 @@ class Model:
     def stream(self, weights: str = "f32", isa: str | None = None, on_nonfinite: str = "error") -> Stream:
         """A new Stream in the initial state.
 
-        `weights` is the precision of the packed weights (this release: "f32"). `isa` forces an instruction set of
-        :func:`rtrnn.isa_available`. `on_nonfinite` says what a NaN or an infinity does: "error" (raise, state unchanged),
-        "hold" (repeat the last output, state unchanged, counted), or "propagate".
+        `weights` is the precision that the matrices of rnn, gru, lstm and linear nodes are packed in: "f32"; "i16" or "i8",
+        integers times a scale for each row, with operands of 14 bits and exact sums; "f16" or "bf16", widened as they are
+        read. Everything else stays float32. `isa` forces an instruction set of :func:`rtrnn.isa_available`.
+        `on_nonfinite` says what a NaN or an infinity does: "error" (raise, state unchanged), "hold" (repeat the last
+        output, state unchanged, counted), or "propagate".
 
         Raises :class:`rtrnn.UnsupportedError` for a network with reverse or bidirectional layers (see :meth:`run`) and for
-        an unknown or unavailable `isa`.
+        an unknown or unavailable `isa`, for an unknown precision and for weights that do not fit it.
         """
         return Stream(self.plan(weights, isa), on_nonfinite)
 

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -191,10 +192,10 @@ void bind_graph(py::module_& m) {
 
 void bind_plan(py::module_& m) {
     py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
-        .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa) {
-                 return std::make_shared<Plan>(graph, PlanOptions{weights, isa});
+        .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, std::map<std::string, std::string> overrides) {
+                 return std::make_shared<Plan>(graph, PlanOptions{weights, isa, std::move(overrides)});
              }),
-             "graph"_a, "weights"_a = "f32", "isa"_a = "")
+             "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{})
         .def_property_readonly("isa", [](const Plan& plan) { return plan.kernels().name; })
         .def_property_readonly("inputs", [](const Plan& plan) {
             py::list out;
@@ -226,7 +227,7 @@ void bind_plan(py::module_& m) {
 
     py::class_<Sequence>(m, "Sequence")
         .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, const std::string& on_nonfinite) {
-                 return std::make_unique<Sequence>(graph, PlanOptions{weights, isa}, parse_on_nonfinite(on_nonfinite));
+                 return std::make_unique<Sequence>(graph, PlanOptions{weights, isa, {}}, parse_on_nonfinite(on_nonfinite));
              }),
              "graph"_a, "weights"_a = "f32", "isa"_a = "", "on_nonfinite"_a = "error")
         .def("is_per_timestep", &Sequence::is_per_timestep, "output"_a)

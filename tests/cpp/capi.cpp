@@ -18,7 +18,7 @@ TEST_CASE("the C interface steps like the C++ one") {
     const Graph graph = policy("gru");
     const std::string path = "capi_test.rtrnn";
     save_graph(graph, path);
-    rtrnn_plan* plan = rtrnn_plan_load(path.c_str(), nullptr);
+    rtrnn_plan* plan = rtrnn_plan_load(path.c_str(), nullptr, nullptr);
     REQUIRE(plan != nullptr);
     rtrnn_stream* stream = rtrnn_stream_create(plan, RTRNN_ON_NONFINITE_ERROR);
     rtrnn_batch* batch = rtrnn_batch_create(plan, 3, RTRNN_ON_NONFINITE_ERROR);
@@ -70,6 +70,6 @@ TEST_CASE("the C interface steps like the C++ one") {
 }
 
 TEST_CASE("a failed load gives NULL and a message") {
-    CHECK(rtrnn_plan_load("/nonexistent.rtrnn", nullptr) == nullptr);
+    CHECK(rtrnn_plan_load("/nonexistent.rtrnn", nullptr, nullptr) == nullptr);
     CHECK(std::string(rtrnn_last_error()).find("/nonexistent.rtrnn") != std::string::npos);
 }

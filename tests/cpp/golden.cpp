@@ -35,15 +35,14 @@ std::vector<float> read_floats(const fs::path& path) {
 }  // namespace
 
 TEST_CASE("goldens give the stored bits") {
-    std::size_t count = 0;
+    std::size_t count = 0, reduced_count = 0;
     for (const auto& entry : fs::directory_iterator(golden_dir())) {
         if (entry.path().extension() != ".rtrnn") continue;
         ++count;
         fs::path base = entry.path();
         const Graph graph = load_graph(base.string());
         const auto x = read_floats(base.replace_extension(".x.f32"));
-        base.replace_extension("");
-        const auto expected = read_floats(base.replace_extension(".y.f32"));
+        base.replace_extension("").replace_extension("");
         std::size_t width = 0;
         for (const Input& input : graph.inputs()) width += static_cast<std::size_t>(element_count(input.shape));
         const std::size_t steps = x.size() / width;
@@ -55,19 +54,27 @@ TEST_CASE("goldens give the stored bits") {
             inputs.push_back(x.data() + at);
             at += steps * static_cast<std::size_t>(element_count(input.shape));
         }
-        const Sequence sequence(graph, {}, OnNonFinite::propagate);
-        std::vector<std::size_t> sizes;
-        at = 0;
-        for (std::size_t i = 0; i < graph.outputs().size(); ++i) {
-            sizes.push_back(at);
-            at += static_cast<std::size_t>(element_count(graph.output_shape(i))) * (sequence.is_per_timestep(i) ? steps : 1);
+        for (const char* weights : {"f32", "f16", "bf16", "i16", "i8"}) {
+            const bool reduced = std::strcmp(weights, "f32") != 0;
+            const fs::path bits = base.string() + (reduced ? std::string(".") + weights : "") + ".y.f32";
+            if (reduced && !fs::exists(bits)) continue;
+            reduced_count += reduced;
+            const auto expected = read_floats(bits);
+            const Sequence sequence(graph, {weights}, OnNonFinite::propagate);
+            std::vector<std::size_t> sizes;
+            at = 0;
+            for (std::size_t i = 0; i < graph.outputs().size(); ++i) {
+                sizes.push_back(at);
+                at += static_cast<std::size_t>(element_count(graph.output_shape(i))) * (sequence.is_per_timestep(i) ? steps : 1);
+            }
+            REQUIRE(at == expected.size());
+            std::vector<float> y(at);
+            std::vector<float*> outputs;
+            for (const std::size_t offset : sizes) outputs.push_back(y.data() + offset);
+            CHECK(sequence.run(inputs, outputs, steps, nullptr) == Status::ok);
+            CHECK_MESSAGE(std::memcmp(y.data(), expected.data(), at * sizeof(float)) == 0, bits.string());
         }
-        REQUIRE(at == expected.size());
-        std::vector<float> y(at);
-        std::vector<float*> outputs;
-        for (const std::size_t offset : sizes) outputs.push_back(y.data() + offset);
-        CHECK(sequence.run(inputs, outputs, steps, nullptr) == Status::ok);
-        CHECK_MESSAGE(std::memcmp(y.data(), expected.data(), at * sizeof(float)) == 0, entry.path().string());
     }
     CHECK(count >= 20);
+    CHECK(reduced_count >= 32);
 }

@@ -6,11 +6,49 @@
 
 #include "kernels_reference.hpp"
 #include "kernels_support.hpp"
+#include "plan/packing.hpp"
 
 namespace kernels_test {
 
 using rtrnn::Activation;
+using rtrnn::Precision;
+using rtrnn::TileShape;
 using rtrnn::UnaryKind;
+
+// A packed matrix with the memory that it points to.
+class TestMatrix {
+public:
+    // (gates * rows, cols), of which the gates first .. first + count - 1 are taken.
+    TestMatrix(const KernelTable& table, Precision precision, const std::vector<float>& m, int rows, int cols, int width, int first, int count,
+               TileShape shape) {
+        const int widths = width == 8 ? 0 : width == 16 ? 1 : 2;
+        const rtrnn::TileTable& tiles = table.tiles[static_cast<int>(precision)];
+        matrix_ = {nullptr, nullptr, nullptr, tiles.sums[static_cast<int>(shape)][widths], tiles.arrange, precision};
+        if (precision == Precision::f32) {
+            floats_ = pack(m, rows, cols, width, first, count);
+            matrix_.weights = floats_.data();
+        } else {
+            std::vector<int> gates;
+            for (int gate = first; gate < first + count; ++gate) gates.push_back(gate);
+            packed_ = rtrnn::pack_reduced(m.data(), rows, cols, width, gates, precision, tiles, "test");
+            matrix_.weights = packed_.weights.data();
+            matrix_.scale = packed_.scale.data();
+            matrix_.start = packed_.start.data();
+        }
+    }
+    TestMatrix(const TestMatrix&) = delete;
+    const rtrnn::Matrix& get() const { return matrix_; }
+
+private:
+    std::vector<float> floats_;
+    rtrnn::PackedMatrix packed_;
+    rtrnn::Matrix matrix_;
+};
+
+// Floats that a quantised operand takes.
+inline std::size_t quantized_room(int n) { return static_cast<std::size_t>((n + rtrnn::quantized_block - 1) / rtrnn::quantized_block * rtrnn::quantized_block / 2); }
+
+inline TileShape shape_of(int gates) { return gates == 1 ? TileShape::linear : static_cast<TileShape>(gates); }
 
 enum class CellKind { rnn, gru, gru_before, lstm };
 enum class Run { step, prepare_finish };
@@ -21,6 +59,8 @@ struct CellCase {
     std::vector<Activation> activations;   // empty: the standard ones
     float clip = 0.0f;
     bool peephole = false, input_forget = false;
+    Precision ih = Precision::f32, hh = Precision::f32;
+    bool any = false;   // through the kernels of any precision, even when both are f32
 
     std::vector<float> x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, peepholes;
 
@@ -62,15 +102,18 @@ inline std::vector<float> run_cell(const KernelTable& table, const CellCase& cel
     a.c_out = arena.space(cell.c.size());
     a.prepared = arena.space(static_cast<std::size_t>(gates * padded));
     a.scratch = arena.space(static_cast<std::size_t>(3 * padded));
-    const auto weight_ih = pack(cell.weight_ih, hidden, cell.input_size, width, 0, gates);
-    const auto weight_hh = pack(cell.weight_hh, hidden, hidden, width, 0, before ? 2 : gates);
-    const auto weight_hn = before ? pack(cell.weight_hh, hidden, hidden, width, 2, 1) : std::vector<float>();
+    a.x_quantized = arena.space(quantized_room(cell.input_size));
+    a.h_quantized = arena.space(quantized_room(hidden));
+    const int hh_gates = before ? 2 : gates;
+    const TestMatrix weight_ih(table, cell.ih, cell.weight_ih, hidden, cell.input_size, width, 0, gates, shape_of(gates));
+    const TestMatrix weight_hh(table, cell.hh, cell.weight_hh, hidden, hidden, width, 0, hh_gates, shape_of(hh_gates));
+    const TestMatrix weight_hn(table, cell.hh, cell.weight_hh, hidden, hidden, width, before ? 2 : 0, 1, TileShape::reset);
     const auto bias_ih = pack(cell.bias_ih, hidden, 1, width, 0, gates);
     const auto bias_hh = pack(cell.bias_hh, hidden, 1, width, 0, gates);
     const auto peepholes = pack(cell.peepholes, hidden, 1, width, 0, 3);
-    a.weight_ih = weight_ih.data();
-    a.weight_hh = weight_hh.data();
-    a.weight_hn = before ? weight_hn.data() : nullptr;
+    a.weight_ih = weight_ih.get();
+    a.weight_hh = weight_hh.get();
+    a.weight_hn = weight_hn.get();
     a.bias_ih = bias_ih.data();
     a.bias_hh = bias_hh.data();
     a.peephole = cell.peephole ? peepholes.data() : nullptr;
@@ -83,10 +126,12 @@ inline std::vector<float> run_cell(const KernelTable& table, const CellCase& cel
     a.input_forget = cell.input_forget;
     a.standard = cell.activations.empty() && cell.clip == 0.0f && !cell.peephole && !cell.input_forget;
 
-    const rtrnn::CellKernels& kernels = cell.kind == CellKind::rnn  ? table.rnn
-                                        : cell.kind == CellKind::gru ? table.gru
-                                        : before                     ? table.gru_before
-                                                                     : table.lstm;
+    const bool any = cell.any || cell.ih != Precision::f32 || cell.hh != Precision::f32;
+    const rtrnn::MatrixKernels& all = any ? table.any : table.f32;
+    const rtrnn::CellKernels& kernels = cell.kind == CellKind::rnn  ? all.rnn
+                                        : cell.kind == CellKind::gru ? all.gru
+                                        : before                     ? all.gru_before
+                                                                     : all.lstm;
     if (run == Run::step) {
         kernels.step(&a, arena.data());
     } else {

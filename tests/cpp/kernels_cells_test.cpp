@@ -123,16 +123,16 @@ TEST_CASE("kernels: linear") {
                     rtrnn::LinearArgs a{};
                     a.x = arena.put(x);
                     a.y = arena.space(static_cast<std::size_t>(batch * rows));
-                    const auto weights = pack(weight, rows, cols, width, 0, 1);
+                    const TestMatrix weights(*table, Precision::f32, weight, rows, cols, width, 0, 1, TileShape::linear);
                     const auto biases = pack(bias, rows, 1, width, 0, 1);
-                    a.weights = weights.data();
+                    a.weight = weights.get();
                     a.bias = biases.data();
                     a.rows = rows;
                     a.cols = cols;
                     a.width = width;
                     a.batch = batch;
                     a.activation = activation;
-                    table->linear(&a, arena.data());
+                    table->f32.linear(&a, arena.data());
                     CHECK(arena.intact());
                     const auto y = arena.get(a.y, static_cast<std::size_t>(batch * rows));
                     if (expected.empty()) expected = y;
@@ -172,15 +172,15 @@ TEST_CASE("kernels: a row of a linear layer is summed in the documented order") 
             rtrnn::LinearArgs a{};
             a.x = arena.put(x);
             a.y = arena.space(1);
-            const auto weights = pack(weight, 1, cols, 8, 0, 1);
+            const TestMatrix weights(*table, Precision::f32, weight, 1, cols, 8, 0, 1, TileShape::linear);
             const auto biases = pack({bias}, 1, 1, 8, 0, 1);
-            a.weights = weights.data();
+            a.weight = weights.get();
             a.bias = biases.data();
             a.rows = a.batch = 1;
             a.cols = cols;
             a.width = 8;
             a.activation = {UnaryKind::identity, 0, 0};
-            table->linear(&a, arena.data());
+            table->f32.linear(&a, arena.data());
             CHECK(same_bits(arena.get(a.y, 1)[0], total));
         }
     }

@@ -53,7 +53,7 @@ TEST_CASE("kernels: an ISA is chosen by name, by the environment, or the best th
 
 TEST_CASE("kernels: an unknown and an unavailable ISA are errors that list what there is") {
     CHECK(message_of("sse9").find("\"sse9\" is unknown; available: ") != std::string::npos);
-    for (const char* name : {"avx512", "avx2", "neon"}) {
+    for (const char* name : {"avx512vnni", "avx512", "avx2", "neon"}) {
         if (rtrnn::find_kernels(name) == nullptr) CHECK(message_of(name).find("is not available on this machine; available: ") != std::string::npos);
     }
     CHECK(rtrnn::find_kernels("sse9") == nullptr);
@@ -65,8 +65,10 @@ TEST_CASE("kernels: tile widths are ones the kernels have") {
     for (const KernelTable* table : all_tables()) {
         for (auto cell : {rtrnn::Cell::linear, rtrnn::Cell::rnn, rtrnn::Cell::gru, rtrnn::Cell::lstm}) {
             for (int rows : {1, 8, 9, 16, 17, 32, 33, 64, 1000}) {
-                const int width = table->tile_width(cell, rows, rows);
-                CHECK((width == 8 || width == 16 || width == 32));
+                for (int precision = 0; precision < rtrnn::precisions; ++precision) {
+                    const int width = table->tile_width(cell, static_cast<rtrnn::Precision>(precision), rows, rows);
+                    CHECK((width == 8 || width == 16 || width == 32));
+                }
             }
         }
     }

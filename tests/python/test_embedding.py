@@ -26,7 +26,7 @@ PROGRAM = """
 
 int main(int argc, char** argv) {
     float x[5], y[3];
-    rtrnn_plan* plan = rtrnn_plan_load(argv[argc - 1], NULL);
+    rtrnn_plan* plan = rtrnn_plan_load(argv[argc - 1], NULL, NULL);
     if (!plan) {
         fputs(rtrnn_last_error(), stderr);
         return 1;

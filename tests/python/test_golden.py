@@ -51,6 +51,7 @@ class Golden:
 
 def test_there_are_goldens() -> None:
     assert len(NAMES) >= 25
+    assert len(list(GOLDEN.glob("*.*.y.f32"))) >= 32
 
 
 @pytest.mark.parametrize("isa", list(rtrnn.isa_available()))
@@ -63,6 +64,17 @@ def test_bits(name: str, isa: str) -> None:
         for output, bits in golden.bits.items():
             wrong = np.argwhere(found[output].view(np.uint32) != bits)
             assert len(wrong) == 0, f"output {output}: {len(wrong)} of {bits.size} differ, first at {wrong[0]}"
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.*.y.f32")), ids=lambda path: path.name)
+def test_bits_of_other_precisions(path: Path) -> None:
+    name, weights = path.name.split(".")[:2]
+    golden = Golden(name)
+    bits = golden.apart(np.fromfile(path, "<u4"), golden.outputs)
+    for isa in rtrnn.isa_available():
+        found = golden.results(rtrnn.load(golden.path).stream(weights=weights, isa=isa))
+        for output, expected in bits.items():
+            assert np.array_equal(found[output].view(np.uint32), expected), f"{output}, {isa}"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,8 +9,9 @@ For each network NAME of networks.py:
     NAME.x.f32       raw little-endian float32: each input's whole sequence (T, size), one input after the other
     NAME.y.f64.npy   the outputs in the same layout, float64, from PyTorch or the tests' evaluator
     NAME.y.f32       the outputs in the same layout, raw little-endian float32: what the scalar ISA computes, to the bit
+    NAME.P.y.f32     the same with weights in precision P, for the networks of networks.REDUCED
 
-The last file changes only when the engine's arithmetic changes, which is then a decision and not an accident.
+The last two change only when the engine's arithmetic changes, which is then a decision and not an accident.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tools" / "golden"), str(ROOT / "tests" / "python")]
 
 from engine import Values, steps  # noqa: E402
-from networks import Golden, networks  # noqa: E402
+from networks import REDUCED, Golden, networks  # noqa: E402
 from reference import Evaluator  # noqa: E402
 
 #: The reference must be far better than float32, or it would say nothing about the engine.
@@ -72,6 +73,10 @@ def write(golden: Golden, out: Path) -> None:
     np.save(out / f"{golden.name}.y.f64.npy", want)
     have = joined(steps(model, draft, sequence, isa="scalar"))
     have.astype("<f4").tofile(out / f"{golden.name}.y.f32")
+    if golden.name in REDUCED:
+        for weights in ("f16", "bf16", "i16", "i8"):
+            reduced = joined(steps(model, draft, sequence, isa="scalar", weights=weights))
+            reduced.astype("<f4").tofile(out / f"{golden.name}.{weights}.y.f32")
     error = np.abs(have - want).max() / max(1.0, np.abs(want).max())
     print(f"{golden.name:28} {golden.steps:4} steps, error {error:.1e}")
 

@@ -17,7 +17,19 @@ from torch import nn
 from rtrnn.importers.builder import Builder, CellWeights, Sym
 from rtrnn.importers.draft import Draft
 
-__all__ = ["Golden", "networks"]
+__all__ = ["REDUCED", "Golden", "networks"]
+
+#: Networks whose bits are stored for every precision: each cell, odd sizes, initial and unbounded states, large inputs, a policy.
+REDUCED = (
+    "gru_100",
+    "gru_reset_before_13",
+    "lstm_31_initial",
+    "lstm_large_inputs",
+    "lstm_peephole",
+    "lstm_projection",
+    "policy_gru_encoder",
+    "rnn_relu_16",
+)
 
 #: (T, input) -> (T, output), both float64.
 Run = Callable[[np.ndarray], np.ndarray]

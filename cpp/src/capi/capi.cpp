@@ -41,9 +41,10 @@ extern "C" {
 const char* rtrnn_version(void) noexcept { return RTRNN_VERSION; }
 const char* rtrnn_last_error(void) noexcept { return last_error.c_str(); }
 
-rtrnn_plan* rtrnn_plan_load(const char* path, const char* isa) noexcept {
+rtrnn_plan* rtrnn_plan_load(const char* path, const char* weights, const char* isa) noexcept {
     return guarded([&] {
         rtrnn::PlanOptions options;
+        if (weights && *weights) options.weights = weights;
         if (isa) options.isa = isa;
         return new rtrnn_plan{std::make_shared<const rtrnn::Plan>(rtrnn::load_graph(path), options)};
     });

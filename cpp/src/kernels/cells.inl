@@ -3,8 +3,9 @@
 // A cell is a struct: how many gates its matrices have, how many partial sums a row takes, and `combine`,
 // which turns a tile's input sums and recurrent sums into the next state. run_cell walks the tiles in one of
 // three forms: step (both sums stay in registers), prepare (stores the recurrent sums), finish (loads them).
-// The two sums are formed apart and then added, so the forms agree in every bit.
-// Included inside the anonymous namespace of an ISA unit, after sums.inl and activation.inl.
+// The two sums are formed apart and then added, so the forms agree in every bit. `Products` says how the sums of a
+// matrix are formed (products.inl).
+// Included inside the anonymous namespace of an ISA unit, after products.inl and activation.inl.
 
 enum class Form { step, prepare, finish };
 
@@ -105,51 +106,34 @@ struct Lstm {
     }
 };
 
-template <int gates, class V>
-[[gnu::always_inline]] inline void store_sums(float* p, const Sums<V, gates>& sums) {
-    Repeat<gates>::call([&](auto g) { store(p + g.value * V::lanes, sums.gate[g.value]); });
-}
-template <int gates, class V>
-[[gnu::always_inline]] inline Sums<V, gates> load_sums(const float* p) {
-    Sums<V, gates> sums;
-    Repeat<gates>::call([&](auto g) { sums.gate[g.value] = V::load(p + g.value * V::lanes); });
-    return sums;
-}
-
-template <class Cell, Form form, bool standard, class V>
+template <class Products, class Cell, Form form, bool standard, class V>
 void cell_tiles(const CellArgs& a, float* arena) {
     constexpr int gates = Cell::gates;
-    constexpr int partials = Cell::partials;
-    const float* x = resolve(a.x, arena);
     const float* h = resolve(a.h, arena);
     const StateRefs state{h, resolve(a.c, arena), arena + a.h_out.offset, arena + a.c_out.offset};
     float* prepared = arena + a.prepared.offset;
-    const float* weight_ih = a.weight_ih;
-    const float* weight_hh = a.weight_hh;
+    typename Products::template Rows<gates, Cell::partials, V> x_rows, h_rows;
+    if constexpr (form != Form::prepare) x_rows.begin(a.weight_ih, resolve(a.x, arena), a.input_size, arena + a.x_quantized.offset);
+    if constexpr (form != Form::finish) h_rows.begin(a.weight_hh, h, a.recurrent_size, arena + a.h_quantized.offset);
     for (int row = 0; row < a.hidden_size; row += V::lanes) {
         Sums<V, gates> h_sums;
         if constexpr (form == Form::finish) {
             h_sums = load_sums<gates, V>(prepared + gates * row);
         } else {
-            h_sums = kept_row_sums<gates, partials, V>(weight_hh, a.bias_hh + gates * row, h, a.recurrent_size);
-            weight_hh += gates * V::lanes * a.recurrent_size;
+            h_sums = h_rows.next_kept(a.bias_hh + gates * row);
         }
         if constexpr (form == Form::prepare) {
             store_sums(prepared + gates * row, h_sums);
         } else {
-            const Sums<V, gates> x_sums =
-                row_sums<gates, partials, V>(weight_ih, a.bias_ih + gates * row, x, a.input_size);
-            weight_ih += gates * V::lanes * a.input_size;
-            Cell::template combine<standard>(a, state, row, x_sums, h_sums);
+            Cell::template combine<standard>(a, state, row, x_rows.next(a.bias_ih + gates * row), h_sums);
         }
     }
 }
 
 // The product W_hn (r * h) needs r of every row first, so gru_before takes two passes. Scratch holds r * h,
 // then z, then the n gate's input sums, each as long as the padded state.
-template <Form form, class V>
+template <class Products, Form form, class V>
 void gru_before_tiles(const CellArgs& a, float* arena) {
-    const float* x = resolve(a.x, arena);
     const float* h = resolve(a.h, arena);
     float* h_out = arena + a.h_out.offset;
     float* prepared = arena + a.prepared.offset;
@@ -157,21 +141,21 @@ void gru_before_tiles(const CellArgs& a, float* arena) {
     float* reset_h = arena + a.scratch.offset;
     float* update = reset_h + padded;
     float* n_sums = update + padded;
-    const float* weight_ih = a.weight_ih;
-    const float* weight_hh = a.weight_hh;
+    typename Products::template Rows<3, 2, V> x_rows;
+    typename Products::template Rows<2, 2, V> h_rows;
+    if constexpr (form != Form::prepare) x_rows.begin(a.weight_ih, resolve(a.x, arena), a.input_size, arena + a.x_quantized.offset);
+    if constexpr (form != Form::finish) h_rows.begin(a.weight_hh, h, a.recurrent_size, arena + a.h_quantized.offset);
     for (int row = 0; row < a.hidden_size; row += V::lanes) {
         Sums<V, 2> h_sums;
         if constexpr (form == Form::finish) {
             h_sums = load_sums<2, V>(prepared + 2 * row);
         } else {
-            h_sums = kept_row_sums<2, 2, V>(weight_hh, a.bias_hh + 3 * row, h, a.recurrent_size);
-            weight_hh += 2 * V::lanes * a.recurrent_size;
+            h_sums = h_rows.next_kept(a.bias_hh + 3 * row);
         }
         if constexpr (form == Form::prepare) {
             store_sums(prepared + 2 * row, h_sums);
         } else {
-            const Sums<V, 3> x_sums = row_sums<3, 2, V>(weight_ih, a.bias_ih + 3 * row, x, a.input_size);
-            weight_ih += 3 * V::lanes * a.input_size;
+            const Sums<V, 3> x_sums = x_rows.next(a.bias_ih + 3 * row);
             const V r = gate_value(a, 0, x_sums.gate[0] + h_sums.gate[0]);
             const V z = gate_value(a, 0, x_sums.gate[1] + h_sums.gate[1]);
             store(reset_h + row, r * load_up_to<V>(h + row, a.hidden_size - row));
@@ -180,11 +164,10 @@ void gru_before_tiles(const CellArgs& a, float* arena) {
         }
     }
     if constexpr (form != Form::prepare) {
-        const float* weight_hn = a.weight_hn;
+        typename Products::template Rows<1, 2, V> reset_rows;
+        reset_rows.begin(a.weight_hn, reset_h, a.recurrent_size, arena + a.h_quantized.offset);
         for (int row = 0; row < a.hidden_size; row += V::lanes) {
-            const V recurrent =
-                row_sums<1, 2, V>(weight_hn, a.bias_hh + 3 * row + 2 * V::lanes, reset_h, a.recurrent_size).gate[0];
-            weight_hn += V::lanes * a.recurrent_size;
+            const V recurrent = reset_rows.next(a.bias_hh + 3 * row + 2 * V::lanes).gate[0];
             const V n = gate_value(a, 1, V::load(n_sums + row) + recurrent);
             const V old = load_up_to<V>(h + row, a.hidden_size - row);
             store_up_to(h_out + row, a.hidden_size - row, fma(V::load(update + row), old - n, n));
@@ -192,34 +175,43 @@ void gru_before_tiles(const CellArgs& a, float* arena) {
     }
 }
 
-template <class Cell, Form form, class V>
+template <class Products, class Cell, Form form, class V>
 [[gnu::always_inline]] inline void cell_of_width(const CellArgs& a, float* arena) {
     // prepare applies no activation, so it has one version
-    if (form == Form::prepare || a.standard) return cell_tiles<Cell, form, true, V>(a, arena);
-    return cell_tiles<Cell, form, false, V>(a, arena);
+    if (form == Form::prepare || a.standard) return cell_tiles<Products, Cell, form, true, V>(a, arena);
+    return cell_tiles<Products, Cell, form, false, V>(a, arena);
 }
 
-template <class Cell, Form form>
+template <class Products, class Cell, Form form>
 void cell(const void* args, float* arena) noexcept {
     const CellArgs& a = *static_cast<const CellArgs*>(args);
     switch (a.width) {
-        case 8: return cell_of_width<Cell, form, Width8>(a, arena);
-        case 16: return cell_of_width<Cell, form, Width16>(a, arena);
-        default: return cell_of_width<Cell, form, Width32>(a, arena);
+        case 8: return cell_of_width<Products, Cell, form, Width8>(a, arena);
+        case 16: return cell_of_width<Products, Cell, form, Width16>(a, arena);
+        default: return cell_of_width<Products, Cell, form, Width32>(a, arena);
     }
 }
 
-template <Form form>
+template <class Products, Form form>
 void gru_before(const void* args, float* arena) noexcept {
     const CellArgs& a = *static_cast<const CellArgs*>(args);
     switch (a.width) {
-        case 8: return gru_before_tiles<form, Width8>(a, arena);
-        case 16: return gru_before_tiles<form, Width16>(a, arena);
-        default: return gru_before_tiles<form, Width32>(a, arena);
+        case 8: return gru_before_tiles<Products, form, Width8>(a, arena);
+        case 16: return gru_before_tiles<Products, form, Width16>(a, arena);
+        default: return gru_before_tiles<Products, form, Width32>(a, arena);
     }
 }
 
-template <class Cell>
+template <class Products, class Cell>
 constexpr CellKernels cell_kernels() {
-    return {cell<Cell, Form::step>, cell<Cell, Form::prepare>, cell<Cell, Form::finish>};
+    return {cell<Products, Cell, Form::step>, cell<Products, Cell, Form::prepare>, cell<Products, Cell, Form::finish>};
+}
+
+template <class Products>
+constexpr MatrixKernels matrix_kernels() {
+    return {linear<Products>,
+            cell_kernels<Products, Rnn>(),
+            cell_kernels<Products, Gru>(),
+            {gru_before<Products, Form::step>, gru_before<Products, Form::prepare>, gru_before<Products, Form::finish>},
+            cell_kernels<Products, Lstm>()};
 }

@@ -10,6 +10,7 @@ const KernelTable* kernel_table_scalar() noexcept;
 #if defined(RTRNN_ISA_X86)
 const KernelTable* kernel_table_avx2() noexcept;
 const KernelTable* kernel_table_avx512() noexcept;
+const IntegerTiles* integer_tiles_avx512vnni() noexcept;
 #endif
 #if defined(RTRNN_ISA_NEON)
 const KernelTable* kernel_table_neon() noexcept;
@@ -30,20 +31,35 @@ bool always() noexcept { return true; }
 // These ask the operating system's support for the wider registers too.
 bool has_avx2() noexcept {
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 bool has_avx512() noexcept {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+bool has_avx512vnni() noexcept { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
+const KernelTable* kernel_table_avx512vnni() noexcept {
+    static const KernelTable table = [] {
+        KernelTable t = *kernel_table_avx512();
+        t.name = "avx512vnni";
+        t.tiles[static_cast<int>(Precision::i16)] = integer_tiles_avx512vnni()->i16;
+        t.tiles[static_cast<int>(Precision::i8)] = integer_tiles_avx512vnni()->i8;
+        t.tiles[static_cast<int>(Precision::i8_state)] = integer_tiles_avx512vnni()->i8_state;
+        return t;
+    }();
+    return &table;
 }
 #endif
 
 // Best first.
 constexpr Isa isas[] = {
 #if defined(RTRNN_ISA_X86)
+    {"avx512vnni", kernel_table_avx512vnni, has_avx512vnni},
     {"avx512", kernel_table_avx512, has_avx512},
     {"avx2", kernel_table_avx2, has_avx2},
 #else
+    {"avx512vnni", nullptr, nullptr},
     {"avx512", nullptr, nullptr},
     {"avx2", nullptr, nullptr},
 #endif

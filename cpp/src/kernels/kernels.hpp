@@ -35,11 +35,45 @@ struct Activation {
     float beta;
 };
 
+// How a matrix is stored. Integers are multiples of a scale of their row's own, and their operand is quantised to 14 bits, or
+// to 8 for i8_state: an i8 matrix that is multiplied by a recurrent state. f16 and bf16 are widened as they are read.
+enum class Precision : std::int32_t { f32, f16, bf16, i16, i8, i8_state, count };
+
+// A vector as a matrix reads it: floats, or, for a matrix of integers, 16-bit integers that are multiples of `unit`.
+struct Operand {
+    const void* values;
+    float unit;
+};
+
+struct Matrix;
+
+// Rearranges a quantised operand, in place, for the sums of a matrix.
+using Arrange = void (*)(std::int16_t* values, std::int32_t count) noexcept;
+
+// One tile's sums W x + bias: [gate][width]; bias likewise.
+using TileSums = void (*)(const Matrix& matrix, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias,
+                          float* sums) noexcept;
+
 // Weights of a matrix (rows, cols) are packed in tiles of `width` rows: tile by tile, column by column,
-// gate by gate, `width` consecutive rows; missing rows are zero. Biases likewise: tile, gate, row.
+// gate by gate, `width` consecutive rows; missing rows are zero. Columns of integers go in groups of TileTable::group:
+// [tile][group][gate][width][column], the last group filled up with zeros. What there is one of per row: tile, gate, row.
+struct Matrix {
+    const void* weights;
+    const float* scale;           // of integers, one per row; else null
+    const std::int32_t* start;    // what each row's sum of integers starts from; null when from 0
+    TileSums sums;                // for the kernels of any precision; null in those of f32 alone
+    Arrange arrange;              // null when the operand is taken as it is
+    Precision precision;
+};
+
+constexpr std::int32_t quantized_limit = 8191;      // quantised operands lie in [-8191, 8191],
+constexpr std::int32_t quantized_limit_8 = 127;     // those of i8_state in [-127, 127];
+constexpr std::int32_t quantized_block = 32;        // they are padded to whole blocks of this many values
+
 struct LinearArgs {
     Ref x, y;
-    const float* weights;   // [tile][col][width]
+    Ref x_quantized;        // room for one row of x in 16-bit integers when `weight` holds integers
+    Matrix weight;          // one gate
     const float* bias;      // [tile][width], zeros when the layer has none
     std::int32_t rows, cols, width;
     std::int32_t batch;     // leading rows of x and y: x is (batch, cols), y is (batch, rows), both dense
@@ -52,9 +86,10 @@ struct CellArgs {
     Ref h_out, c_out;             // (hidden_size); must not overlap h, x or c
     Ref prepared;                 // recurrent sums, [tile][gate][width]: written by prepare, read by finish
     Ref scratch;                  // gru_before only: 3 * padded hidden_size
-    const float* weight_ih;       // packed
-    const float* weight_hh;       // packed (gru_before: gates r and z only)
-    const float* weight_hn;       // gru_before only: the n gate's recurrent matrix, packed as one gate
+    Ref x_quantized, h_quantized; // room for x and h in 16-bit integers where a matrix of integers reads them
+    Matrix weight_ih;
+    Matrix weight_hh;             // gru_before: gates r and z only
+    Matrix weight_hn;             // gru_before only: the n gate's recurrent matrix, one gate, of weight_hh's precision
     const float* bias_ih;         // [tile][gate][width]
     const float* bias_hh;         // [tile][gate][width]
     const float* peephole;        // lstm only, [tile][i f o][width], or null
@@ -135,11 +170,36 @@ struct ProbeKernels {
     std::int32_t fma_per_turn;
 };
 
-struct KernelTable {
-    const char* name;                                       // "scalar", "avx2", "avx512", "neon"
-    std::int32_t (*tile_width)(Cell cell, std::int32_t rows, std::int32_t cols) noexcept;   // 8, 16 or 32
+struct MatrixKernels {
     Kernel linear;
     CellKernels rnn, gru, gru_before, lstm;
+};
+
+// Number of gates whose rows lie side by side in a tile; one gate has two forms, which differ in the order in which a row of
+// floats is summed.
+enum class TileShape : std::int32_t { linear, reset, two, three, four, count };   // linear: also rnn; reset: weight_hn
+
+constexpr int tile_shapes = static_cast<int>(TileShape::count), tile_widths = 3, precisions = static_cast<int>(Precision::count);
+
+// The sums of one precision, by shape and width (8, 16, 32), and how they want weights and operand.
+struct TileTable {
+    TileSums sums[tile_shapes][tile_widths];
+    std::int32_t group;   // columns that lie together: 1 for floats, 2 or 4 for integers
+    std::int32_t raise;   // what is added to each of the operand's integers, and so taken off where the sums start
+    Arrange arrange;
+};
+
+// What an ISA adds that another one's kernels are used with.
+struct IntegerTiles {
+    TileTable i16, i8, i8_state;
+};
+
+struct KernelTable {
+    const char* name;                                       // "scalar", "avx2", "avx512", "avx512vnni", "neon"
+    std::int32_t (*tile_width)(Cell cell, Precision precision, std::int32_t rows, std::int32_t cols) noexcept;   // 8, 16 or 32
+    MatrixKernels f32;          // all matrices in f32, their sums formed inside the kernel
+    MatrixKernels any;          // each matrix in a precision of its own, its sums formed by Matrix::sums
+    TileTable tiles[precisions];
     Kernel unary, binary, normalize, layer_norm, softmax, reduce, gather, copy;
     bool (*all_finite)(const float* x, std::size_t n) noexcept;
     ProbeKernels probe;

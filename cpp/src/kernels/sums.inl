@@ -3,9 +3,25 @@
 //   columns go round-robin into `partials` sums, each a chain of at most 32 fused multiply-adds;
 //   32 * partials columns are a block; its partial sums are added as p0 + p1 or (p0 + p1) + (p2 + p3);
 //   the first block's p0 starts at the bias, every other sum at +0; blocks are added in order.
+// Weights may be stored in f32, f16 or bf16: they are widened, exactly, as they are read.
 // Included inside the anonymous namespace of an ISA unit, after vector.inl.
 
 constexpr int chain_length = 32;
+
+// Weights in 16 bits.
+struct Half {
+    std::uint16_t bits;
+};
+struct BrainFloat {
+    std::uint16_t bits;
+};
+
+template <class V>
+[[gnu::always_inline]] inline V load_weights(const float* p) { return V::load(p); }
+template <class V>
+[[gnu::always_inline]] inline V load_weights(const Half* p) { return V::load_half(&p->bits); }
+template <class V>
+[[gnu::always_inline]] inline V load_weights(const BrainFloat* p) { return V::load_brain_float(&p->bits); }
 
 // One array of vectors per gate; indexed by constants only.
 template <class V, int gates>
@@ -21,18 +37,18 @@ template <class V, int partials>
 
 // One column's share in the sums of every gate; `weights` and `x` are at the first of `partials`
 // columns, of which this is number p.
-template <int gates, int partials, class V, class P>
-[[gnu::always_inline]] inline void add_column(V (&sum)[gates][partials], const float* weights, const float* x, P p) {
+template <int gates, int partials, class V, class W, class P>
+[[gnu::always_inline]] inline void add_column(V (&sum)[gates][partials], const W* weights, const float* x, P p) {
     const V xs = V::splat(x[p.value]);
     Repeat<gates>::call([&](auto g) {
-        const V w = V::load(weights + (p.value * gates + g.value) * V::lanes);
+        const V w = load_weights<V>(weights + (p.value * gates + g.value) * V::lanes);
         sum[g.value][p.value] = fma(w, xs, sum[g.value][p.value]);
     });
 }
 
 // The value of one block of `cols` columns; bias is null for all but the first.
-template <int gates, int partials, class V>
-[[gnu::always_inline]] inline Sums<V, gates> block_sums(const float* weights, const float* bias, const float* x, int cols) {
+template <int gates, int partials, class V, class W>
+[[gnu::always_inline]] inline Sums<V, gates> block_sums(const W* weights, const float* bias, const float* x, int cols) {
     V sum[gates][partials];
     Repeat<gates>::call([&](auto g) {
         Repeat<partials>::call([&](auto p) { sum[g.value][p.value] = V::splat(0.0f); });
@@ -52,8 +68,8 @@ template <int gates, int partials, class V>
 }
 
 // weights: this tile's [col][gate][lane]; bias: [gate][lane].
-template <int gates, int partials, class V>
-[[gnu::always_inline]] inline Sums<V, gates> row_sums(const float* weights, const float* bias, const float* x, int cols) {
+template <int gates, int partials, class V, class W>
+[[gnu::always_inline]] inline Sums<V, gates> row_sums(const W* weights, const float* bias, const float* x, int cols) {
     constexpr int block = chain_length * partials;
     Sums<V, gates> total = block_sums<gates, partials, V>(weights, bias, x, cols < block ? cols : block);
     while (cols > block) {
@@ -64,6 +80,17 @@ template <int gates, int partials, class V>
         Repeat<gates>::call([&](auto g) { total.gate[g.value] = total.gate[g.value] + value.gate[g.value]; });
     }
     return total;
+}
+
+template <int gates, class V>
+[[gnu::always_inline]] inline void store_sums(float* p, const Sums<V, gates>& sums) {
+    Repeat<gates>::call([&](auto g) { store(p + g.value * V::lanes, sums.gate[g.value]); });
+}
+template <int gates, class V>
+[[gnu::always_inline]] inline Sums<V, gates> load_sums(const float* p) {
+    Sums<V, gates> sums;
+    Repeat<gates>::call([&](auto g) { sums.gate[g.value] = V::load(p + g.value * V::lanes); });
+    return sums;
 }
 
 // row_sums out of line. When the sums of two matrices do not fit the registers together, the first ones are

@@ -1,5 +1,5 @@
 // The kernels of one ISA and their table. Included once by each ISA unit, inside its anonymous namespace,
-// after vector.inl, the names Native, Width8, Width16, Width32, isa_name, register_lanes, and tile_width.
+// after vector.inl, the names Native, Width8, Width16, Width32, HalfWidth16, isa_name, register_lanes, and tile_width.
 
 [[gnu::always_inline]] inline const float* resolve(const Ref& ref, const float* arena) {
     return ref.base != nullptr ? ref.base : arena + ref.offset;
@@ -9,20 +9,27 @@
 #include "special.inl"
 #include "activation.inl"
 #include "sums.inl"
+#include "quantize.inl"
+#include "float_tiles.inl"
+#include "integer_tiles.inl"
+#include "products.inl"
 #include "linear.inl"
 #include "cells.inl"
 #include "elementwise.inl"
 #include "reduce.inl"
 #include "probe.inl"
 
+constexpr TileTable half_tiles() {
+    return float_tiles<Half, Width8, HalfWidth16, Pair<HalfWidth16>>();
+}
+
 constexpr KernelTable table = {
     isa_name,
     tile_width,
-    linear,
-    cell_kernels<Rnn>(),
-    cell_kernels<Gru>(),
-    {gru_before<Form::step>, gru_before<Form::prepare>, gru_before<Form::finish>},
-    cell_kernels<Lstm>(),
+    matrix_kernels<Inline>(),
+    matrix_kernels<Called>(),
+    {float_tiles<float>(), half_tiles(), float_tiles<BrainFloat>(), integer_tiles<std::int16_t>(), integer_tiles<std::int8_t>(),
+     integer_tiles<std::int8_t>()},
     unary,
     binary,
     normalize,

@@ -6,7 +6,12 @@
 //   min(a, b) = a < b ? a : b and max(a, b) = a > b ? a : b (so a NaN in either gives b),
 //   < <= == giving a Mask (false on NaN), & | on Masks, select(mask, a, b) = mask ? a : b,
 //   on the bits of a lane: bit_and, bit_or, bit_xor, add_bits, sub_bits (modulo 2^32),
-//   shift_left<n>, shift_right<n> (logical).
+//   shift_left<n>, shift_right<n> (logical), max_bits (the greater as signed integers), largest_bits(v) (the lane that is
+//   greatest so), store_low_halves(p, v) (the lower 16 bits of each lane),
+//   V::load_half(p), V::load_brain_float(p): f16 and bf16, widened exactly,
+//   for dot products of 16-bit integers: V::Int, 32-bit sums, with V::Int::zero() and + (and V::Int::load(p) where a unit's
+//   own tiles need it); V::load_pairs(p), two weights per lane, of 16 or of 8 bits; V::splat_pair(p), the same two
+//   operands in every lane; add_products(sum, pairs, pairs), modulo 2^32; to_float(sum), rounded to nearest even.
 // Everything here is written over those, so it means the same on every ISA.
 // Included inside the anonymous namespace of an ISA unit.
 
@@ -14,6 +19,11 @@
 template <class M>
 struct PairMask {
     M lo, hi;
+};
+
+template <class W>
+struct PairWeights {
+    W lo, hi;
 };
 
 template <class H>
@@ -32,7 +42,33 @@ struct Pair {
         if (n <= H::lanes) return {H::load_partial(p, n), H::splat(0.0f)};
         return {H::load(p), H::load_partial(p + H::lanes, n - H::lanes)};
     }
+    [[gnu::always_inline]] static inline Pair load_half(const std::uint16_t* p) {
+        return {H::load_half(p), H::load_half(p + H::lanes)};
+    }
+    [[gnu::always_inline]] static inline Pair load_brain_float(const std::uint16_t* p) {
+        return {H::load_brain_float(p), H::load_brain_float(p + H::lanes)};
+    }
+
+    struct Int {
+        typename H::Int lo, hi;
+
+        [[gnu::always_inline]] static inline Int zero() { return {H::Int::zero(), H::Int::zero()}; }
+        [[gnu::always_inline]] static inline Int load(const std::int32_t* p) { return {H::Int::load(p), H::Int::load(p + H::lanes)}; }
+        [[gnu::always_inline]] friend inline Int operator+(Int a, Int b) { return {a.lo + b.lo, a.hi + b.hi}; }
+        [[gnu::always_inline]] friend inline Pair to_float(Int a) { return {to_float(a.lo), to_float(a.hi)}; }
+    };
+    template <class W>
+    [[gnu::always_inline]] static inline auto load_pairs(const W* p) {
+        const auto lo = H::load_pairs(p);
+        return PairWeights<decltype(H::load_pairs(p))>{lo, H::load_pairs(p + 2 * H::lanes)};
+    }
+    [[gnu::always_inline]] static inline auto splat_pair(const std::int16_t* p) { return H::splat_pair(p); }
 };
+
+template <class Sum, class W, class X>
+[[gnu::always_inline]] inline Sum add_products(Sum sum, PairWeights<W> w, X x) {
+    return {add_products(sum.lo, w.lo, x), add_products(sum.hi, w.hi, x)};
+}
 
 template <class H>
 [[gnu::always_inline]] inline void store(float* p, Pair<H> a) {
@@ -111,6 +147,17 @@ template <class H>
 template <class H>
 [[gnu::always_inline]] inline Pair<H> sub_bits(Pair<H> a, Pair<H> b) {
     return {sub_bits(a.lo, b.lo), sub_bits(a.hi, b.hi)};
+}
+template <class H>
+[[gnu::always_inline]] inline Pair<H> max_bits(Pair<H> a, Pair<H> b) {
+    return {max_bits(a.lo, b.lo), max_bits(a.hi, b.hi)};
+}
+template <class H>
+[[gnu::always_inline]] inline float largest_bits(Pair<H> a) { return largest_bits(max_bits(a.lo, a.hi)); }
+template <class H>
+[[gnu::always_inline]] inline void store_low_halves(std::int16_t* p, Pair<H> a) {
+    store_low_halves(p, a.lo);
+    store_low_halves(p + H::lanes, a.hi);
 }
 template <int n, class H>
 [[gnu::always_inline]] inline Pair<H> shift_left(Pair<H> a) {

@@ -39,7 +39,7 @@ std::size_t assign_temporaries(const std::vector<PendingCall>& calls, const Plac
             if (refs[i].base) continue;
             Life& life = lives[static_cast<std::size_t>(buffer_of(refs[i]))];
             life.touch(time);
-            if (call.phase == Phase::split && (&refs[i] == &cell.h || &refs[i] == &cell.prepared)) life.touch(split);
+            if (call.phase == Phase::split && (&refs[i] == &cell.h || &refs[i] == &cell.prepared || &refs[i] == &cell.h_quantized)) life.touch(split);
         }
     }
 

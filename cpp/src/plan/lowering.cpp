@@ -18,7 +18,12 @@ const T* keep(std::deque<AlignedArray<T>>& pool, std::size_t& bytes, const T* va
 
 }  // namespace
 
-Lowering::Lowering(const Graph& graph, const KernelTable& kernels_, Placement& placement) : kernels(kernels_), graph_(graph), placement_(placement) {
+std::string matrix_label(const PlanNode& node, std::size_t i, const char* role) {
+    return "node '" + node.source->name + "' (" + node.op->name + "): " + role + " '" + node.inputs[i] + "'";
+}
+
+Lowering::Lowering(const Graph& graph, const KernelTable& kernels_, Placement& placement, PrecisionChoice& precisions)
+    : kernels(kernels_), graph_(graph), placement_(placement), precisions_(precisions) {
     for (const State& state : graph.states()) state_only_[state.name] = true;
     for (const Tensor& tensor : graph.tensors()) state_only_[tensor.name] = true;
 }
@@ -64,6 +69,28 @@ const float* Lowering::packed(const float* bias, std::int64_t rows, std::int64_t
     const float*& known = packed_[{nullptr, rows, 1, width, gates}];
     if (!known) known = constant(pack_vector(nullptr, rows, width, gates));
     return known;
+}
+
+Matrix Lowering::matrix(const MatrixSource& s, Precision precision) {
+    const std::size_t width = s.width == 8 ? 0 : s.width == 16 ? 1 : 2;
+    const TileTable& tiles = kernels.tiles[static_cast<int>(precision)];
+    const TileSums sums = tiles.sums[static_cast<int>(s.shape)][width];
+    if (precision == Precision::f32) return {packed(s.weight, s.rows, s.cols, s.width, s.gates), nullptr, nullptr, sums, nullptr, precision};
+    const auto [found, is_new] = matrices_.try_emplace({{s.weight, s.rows, s.cols, s.width, s.gates}, precision});
+    Matrix& known = found->second;
+    if (is_new) {
+        const PackedMatrix packed = pack_reduced(s.weight, s.rows, s.cols, s.width, s.gates, precision, tiles, s.label);
+        known.weights = keep(byte_constants, constant_bytes, packed.weights.data(), packed.weights.size());
+        if (!packed.scale.empty()) known.scale = constant(packed.scale);
+        if (!packed.start.empty()) known.start = constant(packed.start);
+    }
+    return {known.weights, known.scale, known.start, sums, tiles.arrange, precision};
+}
+
+Ref Lowering::quantized(Precision precision, std::int64_t size) {
+    if (precision < Precision::i16) return {nullptr, 0};
+    const std::int64_t blocks = (size + quantized_block - 1) / quantized_block;
+    return scratch(blocks * quantized_block * static_cast<std::int64_t>(sizeof(std::int16_t)) / static_cast<std::int64_t>(sizeof(float)));
 }
 
 void Lowering::emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size) {

@@ -12,6 +12,7 @@
 
 #include "kernels/kernels.hpp"
 #include "plan/aligned.hpp"
+#include "plan/options.hpp"
 #include "plan/placement.hpp"
 
 namespace rtrnn {
@@ -20,7 +21,9 @@ namespace rtrnn {
 template <class Args>
 constexpr std::size_t ref_count = 2;
 template <>
-inline constexpr std::size_t ref_count<CellArgs> = 7;
+inline constexpr std::size_t ref_count<CellArgs> = 9;
+template <>
+inline constexpr std::size_t ref_count<LinearArgs> = 3;
 template <>
 inline constexpr std::size_t ref_count<BinaryArgs> = 3;
 
@@ -39,9 +42,21 @@ struct PendingCall {
     std::size_t refs;
 };
 
+// Rows of a matrix as the kernels want them: `gates` of a (gates * rows, cols) tensor, in tiles of `width` rows.
+struct MatrixSource {
+    const float* weight;
+    std::int64_t rows, cols, width;
+    std::vector<int> gates;
+    TileShape shape;
+    std::string label;   // for messages
+};
+
+// "node 'layer0' (gru): weight_ih 'l0.w'": input i of a node, for messages.
+std::string matrix_label(const PlanNode& node, std::size_t i, const char* role);
+
 class Lowering {
 public:
-    Lowering(const Graph& graph, const KernelTable& kernels, Placement& placement);
+    Lowering(const Graph& graph, const KernelTable& kernels, Placement& placement, PrecisionChoice& precisions);
 
     const KernelTable& kernels;
 
@@ -60,6 +75,22 @@ public:
     const float* packed(const float* weight, std::int64_t rows, std::int64_t cols, std::int64_t width, const std::vector<int>& gates);
     // The same for a vector, as pack_vector packs it: zeros for null.
     const float* packed(const float* bias, std::int64_t rows, std::int64_t width, const std::vector<int>& gates);
+    // The precision that this Plan's options give a node's matrix.
+    Precision precision(const PlanNode& node, const char* role) { return precisions_.of(node.source->name, role); }
+    // The same for one that is multiplied by a recurrent state. The entries of a state are of like size, and 8 bits of them lose
+    // nothing beside i8 weights; an input's small entries would be lost beside its large ones.
+    Precision state_precision(const PlanNode& node, const char* role) {
+        const Precision p = precision(node, role);
+        return p == Precision::i8 ? Precision::i8_state : p;
+    }
+    // A matrix packed in a precision; shared as above.
+    Matrix matrix(const MatrixSource& source, Precision precision);
+    // Room for `size` values of an operand, as a matrix of this precision reads it.
+    Ref quantized(Precision precision, std::int64_t size);
+    // The kernels for matrices of these precisions.
+    const MatrixKernels& matrix_kernels(Precision a, Precision b) const {
+        return a == Precision::f32 && b == Precision::f32 ? kernels.f32 : kernels.any;
+    }
 
     template <class Args>
     void emit(Kernel kernel, const Args& args) {
@@ -78,6 +109,7 @@ public:
     std::vector<PendingCall> calls;
     std::deque<AlignedArray<float>> float_constants;
     std::deque<AlignedArray<std::int32_t>> index_constants;
+    std::deque<AlignedArray<std::byte>> byte_constants;
     std::deque<AlignedArray<std::byte>> args;
     std::size_t constant_bytes = 0;
 
@@ -96,6 +128,8 @@ private:
     std::unordered_map<std::string, const float*> tensors_;
     using PackedKey = std::tuple<const float*, std::int64_t, std::int64_t, std::int64_t, std::vector<int>>;
     std::map<PackedKey, const float*> packed_;
+    std::map<std::pair<PackedKey, Precision>, Matrix> matrices_;
+    PrecisionChoice& precisions_;
     std::unordered_map<std::string, bool> state_only_;
 };
 

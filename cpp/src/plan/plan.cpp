@@ -24,15 +24,15 @@ void refuse_what_cannot_stream(const Graph& graph) {
 }  // namespace
 
 Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_kernels(options.isa)), fingerprint_(graph.fingerprint()) {
-    if (options.weights != "f32")
-        throw Error(ErrorKind::unsupported, "weights '" + options.weights + "': this release runs 'f32' only");
+    PrecisionChoice precisions(options);
     graph.validate();
     refuse_what_cannot_stream(graph);
 
     const std::vector<PlanNode> program = make_program(graph);
     Placement placement = place_values(graph, program);
-    Lowering lowering(graph, *kernels_, placement);
+    Lowering lowering(graph, *kernels_, placement, precisions);
     for (std::size_t i = 0; i < program.size(); ++i) lowering.lower(program[i], i);
+    precisions.check_all_used();
     lowering.phase = Phase::finish;
     for (const Move& move : placement.final_moves) {
         PlanNode reader{};
@@ -44,6 +44,7 @@ Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_ke
     constant_bytes_ = lowering.constant_bytes;
     float_constants_ = std::move(lowering.float_constants);
     index_constants_ = std::move(lowering.index_constants);
+    byte_constants_ = std::move(lowering.byte_constants);
     args_ = std::move(lowering.args);
 }
 

@@ -12,13 +12,9 @@
 #include "kernels/kernels.hpp"
 #include "plan/aligned.hpp"
 #include "plan/lowering.hpp"
+#include "plan/options.hpp"
 
 namespace rtrnn {
-
-struct PlanOptions {
-    std::string weights = "f32";
-    std::string isa;   // "" chooses: RTRNN_ISA if set, else the best this CPU has
-};
 
 // A named vector in the arena: `offset` floats in, `size` floats.
 struct Slot {
@@ -30,8 +26,8 @@ struct Slot {
 
 class RTRNN_EXPORT Plan {
 public:
-    // Allocates everything a step needs but the arena. Throws Error(unsupported) for a Graph that is not causal and for
-    // options this release does not know.
+    // Allocates everything a step needs but the arena. Throws Error(unsupported) for a Graph that is not causal, for a precision
+    // this release does not have and for weights that do not fit theirs.
     explicit Plan(const Graph& graph, const PlanOptions& options = {});
 
     const KernelTable& kernels() const { return *kernels_; }
@@ -68,6 +64,7 @@ private:
     std::vector<Call> step_, prepare_, finish_;
     std::deque<AlignedArray<float>> float_constants_;
     std::deque<AlignedArray<std::int32_t>> index_constants_;
+    std::deque<AlignedArray<std::byte>> byte_constants_;
     std::deque<AlignedArray<std::byte>> args_;
 };
 

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <map>
 
+#include "error.hpp"
+
 namespace rtrnn {
 
 Sequence::Sequence(const Graph& graph, const PlanOptions& options, OnNonFinite on_nonfinite) : on_nonfinite_(on_nonfinite) {
@@ -17,6 +19,8 @@ Sequence::Sequence(const Graph& graph, const PlanOptions& options, OnNonFinite o
         return found->second;
     };
     const std::vector<Pass> passes = split_into_passes(graph);
+    if (!graph.is_causal() && !options.overrides.empty())
+        throw Error(ErrorKind::unsupported, "weights of single matrices: not for networks with reverse layers, which run in several passes");
     const bool whole = graph.is_causal();   // the only pass is the Graph itself, whose outputs have names of their own
     for (const Input& input : graph.inputs()) input_values_.push_back(value(input.name));
     for (const Output& output : graph.outputs()) output_values_.push_back(value(output.value));

@@ -10,10 +10,22 @@ struct Mask4 {
     uint32x4_t m;
 };
 
+struct Vec4Sums {
+    int32x4_t v;
+
+    [[gnu::always_inline]] static inline Vec4Sums zero() { return {vdupq_n_s32(0)}; }
+    [[gnu::always_inline]] friend inline Vec4Sums operator+(Vec4Sums a, Vec4Sums b) { return {vaddq_s32(a.v, b.v)}; }
+};
+// The first of each pair, then the second.
+struct Vec4Pairs {
+    int16x4_t first, second;
+};
+
 struct Vec4 {
     float32x4_t v;
 
     using Mask = Mask4;
+    using Int = Vec4Sums;
     static constexpr int lanes = 4;
 
     [[gnu::always_inline]] static inline Vec4 splat(float x) { return {vdupq_n_f32(x)}; }
@@ -23,6 +35,21 @@ struct Vec4 {
         for (int i = 0; i < n && i < 4; ++i) lanes4[i] = p[i];
         return {vld1q_f32(lanes4)};
     }
+    [[gnu::always_inline]] static inline Vec4 load_half(const std::uint16_t* p) {
+        return {vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))};
+    }
+    [[gnu::always_inline]] static inline Vec4 load_brain_float(const std::uint16_t* p) {
+        return {vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16))};
+    }
+    [[gnu::always_inline]] static inline Vec4Pairs load_pairs(const std::int16_t* p) {
+        const int16x4x2_t pairs = vld2_s16(p);
+        return {pairs.val[0], pairs.val[1]};
+    }
+    [[gnu::always_inline]] static inline Vec4Pairs load_pairs(const std::int8_t* p) {
+        const int16x8_t wide = vmovl_s8(vld1_s8(p));
+        return {vuzp1_s16(vget_low_s16(wide), vget_high_s16(wide)), vuzp2_s16(vget_low_s16(wide), vget_high_s16(wide))};
+    }
+    [[gnu::always_inline]] static inline Vec4Pairs splat_pair(const std::int16_t* p) { return {vld1_dup_s16(p), vld1_dup_s16(p + 1)}; }
 };
 
 [[gnu::always_inline]] inline void store(float* p, Vec4 a) { vst1q_f32(p, a.v); }
@@ -60,18 +87,35 @@ template <int n>
 template <int n>
 [[gnu::always_inline]] inline Vec4 shift_right(Vec4 a) { return from_bits(vshrq_n_u32(bits(a), n)); }
 
+
+[[gnu::always_inline]] inline Vec4 max_bits(Vec4 a, Vec4 b) {
+    return {vreinterpretq_f32_s32(vmaxq_s32(vreinterpretq_s32_f32(a.v), vreinterpretq_s32_f32(b.v)))};
+}
+[[gnu::always_inline]] inline float largest_bits(Vec4 a) {
+    const std::int32_t bits = vmaxvq_s32(vreinterpretq_s32_f32(a.v));
+    float x;
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
+}
+[[gnu::always_inline]] inline void store_low_halves(std::int16_t* p, Vec4 a) { vst1_s16(p, vmovn_s32(vreinterpretq_s32_f32(a.v))); }
+[[gnu::always_inline]] inline Vec4Sums add_products(Vec4Sums sum, Vec4Pairs w, Vec4Pairs x) {
+    return {vmlal_s16(vmlal_s16(sum.v, w.first, x.first), w.second, x.second)};
+}
+[[gnu::always_inline]] inline Vec4 to_float(Vec4Sums a) { return {vcvtq_f32_s32(a.v)}; }
+
 #include "../vector.inl"
 
 using Native = Pair<Vec4>;   // elementwise kernels
 using Width8 = Pair<Vec4>;
 using Width16 = Pair<Width8>;
 using Width32 = Pair<Width16>;
+using HalfWidth16 = Width16;
 
 constexpr int register_lanes = 32 * 4;   // all floats the vector registers hold
 constexpr const char* isa_name = "neon";
 
 // Not measured: chosen by the number of sums that 32 registers hold.
-inline std::int32_t tile_width(Cell cell, std::int32_t rows, std::int32_t) noexcept {
+inline std::int32_t tile_width(Cell cell, Precision, std::int32_t rows, std::int32_t) noexcept {
     const bool few_sums = cell == Cell::linear || cell == Cell::rnn;
     return few_sums && rows > 8 ? 16 : 8;
 }

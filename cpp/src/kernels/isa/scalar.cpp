@@ -12,11 +12,44 @@ struct MaskOf {
     bool m[n];
 };
 
+// Sums modulo 2^32.
+template <int n>
+struct LaneSums {
+    std::uint32_t v[n];
+
+    static inline LaneSums zero() { return {}; }
+    friend inline LaneSums operator+(const LaneSums& a, const LaneSums& b) {
+        LaneSums y;
+        for (int i = 0; i < n; ++i) y.v[i] = a.v[i] + b.v[i];
+        return y;
+    }
+};
+template <int n>
+struct LanePairs {
+    std::int32_t first[n], second[n];
+};
+
+inline float float_of(std::uint32_t bits) {
+    float x;
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+// A value of f16, widened exactly: its exponent and fraction in an f32's place are 2^112 times too small.
+inline float widen_half(std::uint16_t half) {
+    const std::uint32_t sign = (half & 0x8000u) << 16, magnitude = (half & 0x7fffu) << 13;
+    const float scaled = float_of(magnitude) * 0x1p112f;
+    std::uint32_t bits;
+    __builtin_memcpy(&bits, &scaled, sizeof bits);
+    return float_of(bits | sign);
+}
+
 template <int n>
 struct Lanes {
     float v[n];
 
     using Mask = MaskOf<n>;
+    using Int = LaneSums<n>;
     static constexpr int lanes = n;
 
     static inline Lanes splat(float x) {
@@ -34,7 +67,49 @@ struct Lanes {
         for (int i = 0; i < count; ++i) a.v[i] = p[i];
         return a;
     }
+    static inline Lanes load_half(const std::uint16_t* p) {
+        Lanes a;
+        for (int i = 0; i < n; ++i) a.v[i] = widen_half(p[i]);
+        return a;
+    }
+    static inline Lanes load_brain_float(const std::uint16_t* p) {
+        Lanes a;
+        for (int i = 0; i < n; ++i) a.v[i] = float_of(static_cast<std::uint32_t>(p[i]) << 16);
+        return a;
+    }
+    template <class W>
+    static inline LanePairs<n> load_pairs(const W* p) {
+        LanePairs<n> a;
+        for (int i = 0; i < n; ++i) {
+            a.first[i] = p[2 * i];
+            a.second[i] = p[2 * i + 1];
+        }
+        return a;
+    }
+    static inline LanePairs<n> splat_pair(const std::int16_t* p) {
+        LanePairs<n> a;
+        for (int i = 0; i < n; ++i) {
+            a.first[i] = p[0];
+            a.second[i] = p[1];
+        }
+        return a;
+    }
 };
+
+template <int n>
+inline LaneSums<n> add_products(const LaneSums<n>& sum, const LanePairs<n>& w, const LanePairs<n>& x) {
+    LaneSums<n> y;
+    for (int i = 0; i < n; ++i) {
+        y.v[i] = sum.v[i] + static_cast<std::uint32_t>(w.first[i] * x.first[i]) + static_cast<std::uint32_t>(w.second[i] * x.second[i]);
+    }
+    return y;
+}
+template <int n>
+inline Lanes<n> to_float(const LaneSums<n>& a) {
+    Lanes<n> y;
+    for (int i = 0; i < n; ++i) y.v[i] = static_cast<float>(static_cast<std::int32_t>(a.v[i]));
+    return y;
+}
 
 template <class F, int n>
 inline Lanes<n> each_lane(const Lanes<n>& a, const Lanes<n>& b, const F& f) {
@@ -154,6 +229,20 @@ template <int n>
 inline Lanes<n> sub_bits(const Lanes<n>& a, const Lanes<n>& b) {
     return each_bits(a, b, [](std::uint32_t x, std::uint32_t y) { return x - y; });
 }
+template <int n>
+inline Lanes<n> max_bits(const Lanes<n>& a, const Lanes<n>& b) {
+    return each_bits(a, b, [](std::uint32_t x, std::uint32_t y) { return static_cast<std::int32_t>(x) > static_cast<std::int32_t>(y) ? x : y; });
+}
+template <int n>
+inline float largest_bits(const Lanes<n>& a) {
+    Lanes<1> largest{{a.v[0]}};
+    for (int i = 1; i < n; ++i) largest = max_bits(largest, Lanes<1>{{a.v[i]}});
+    return largest.v[0];
+}
+template <int n>
+inline void store_low_halves(std::int16_t* p, const Lanes<n>& a) {
+    for (int i = 0; i < n; ++i) __builtin_memcpy(p + i, &a.v[i], sizeof *p);   // little-endian
+}
 template <int count, int n>
 inline Lanes<n> shift_left(const Lanes<n>& a) {
     return each_bits(a, a, [](std::uint32_t x, std::uint32_t) { return x << count; });
@@ -169,12 +258,13 @@ using Native = Lanes<8>;   // elementwise kernels
 using Width8 = Lanes<8>;
 using Width16 = Lanes<16>;
 using Width32 = Lanes<32>;
+using HalfWidth16 = Width16;
 
 constexpr int register_lanes = 1 << 20;   // all floats the vector registers hold; here there is nothing to fit into
 constexpr const char* isa_name = "scalar";
 
 // There is nothing to gain from wide tiles.
-inline std::int32_t tile_width(Cell, std::int32_t, std::int32_t) noexcept {
+inline std::int32_t tile_width(Cell, Precision, std::int32_t, std::int32_t) noexcept {
     return 8;
 }
 

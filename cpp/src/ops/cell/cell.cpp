@@ -22,6 +22,12 @@ std::vector<Activation> cell_activations(const Node& node, std::initializer_list
     return out;
 }
 
+// Of the gates whose rows lie side by side.
+TileShape tile_shape(const std::vector<int>& gates) {
+    constexpr TileShape shapes[] = {TileShape::linear, TileShape::two, TileShape::three, TileShape::four};
+    return shapes[gates.size() - 1];
+}
+
 }  // namespace
 
 std::int64_t check_cell(const ShapeRule& rule, int gates, std::size_t first_weight, std::size_t activations) {
@@ -60,16 +66,23 @@ CellArgs cell_args(Lowering& lowering, const PlanNode& node, Cell cell, int gate
     const Shape& weight_ih = lowering.shape(node.inputs[first_weight]);
     const Shape& weight_hh = lowering.shape(node.inputs[first_weight + 1]);
     const std::int64_t hidden = weight_hh[0] / gates;
-    const std::int64_t width = lowering.kernels.tile_width(cell, static_cast<std::int32_t>(hidden), static_cast<std::int32_t>(weight_ih[1] + weight_hh[1]));
+    const Precision ih = lowering.precision(node, "weight_ih"), hh = lowering.state_precision(node, "weight_hh");
+    const std::int64_t width = lowering.kernels.tile_width(cell, hh == Precision::f32 ? ih : hh, static_cast<std::int32_t>(hidden),
+                                                           static_cast<std::int32_t>(weight_ih[1] + weight_hh[1]));
     std::vector<int> all;
     for (int g = 0; g < gates; ++g) all.push_back(g);
+    const auto matrix = [&](std::size_t i, const char* role, Precision precision, std::int64_t cols, const std::vector<int>& taken) {
+        return lowering.matrix({lowering.weights(node, i), hidden, cols, width, taken, tile_shape(taken), matrix_label(node, i, role)}, precision);
+    };
 
     CellArgs args{};
     args.x = lowering.in(node, 0);
     args.h = lowering.in(node, 1);
     args.h_out = lowering.out(node, 0);
-    args.weight_ih = lowering.packed(lowering.weights(node, first_weight), hidden, weight_ih[1], width, all);
-    args.weight_hh = lowering.packed(lowering.weights(node, first_weight + 1), hidden, weight_hh[1], width, hh_gates);
+    args.weight_ih = matrix(first_weight, "weight_ih", ih, weight_ih[1], all);
+    args.weight_hh = matrix(first_weight + 1, "weight_hh", hh, weight_hh[1], hh_gates);
+    args.x_quantized = lowering.quantized(ih, weight_ih[1]);
+    args.h_quantized = lowering.quantized(hh, weight_hh[1]);
     args.bias_ih = lowering.packed(lowering.weights(node, first_weight + 2), hidden, width, all);
     args.bias_hh = lowering.packed(lowering.weights(node, first_weight + 3), hidden, width, all);
     args.input_size = static_cast<std::int32_t>(weight_ih[1]);

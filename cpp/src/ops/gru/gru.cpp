@@ -27,10 +27,12 @@ void lower(Lowering& lowering, const PlanNode& node) {
     const std::int64_t padded = tile_count(args.hidden_size, args.width) * args.width;
     if (!after) {
         const float* weight_hh = lowering.weights(node, 3);
-        args.weight_hn = lowering.packed(weight_hh, args.hidden_size, args.recurrent_size, args.width, {2});
+        args.weight_hn = lowering.matrix({weight_hh, args.hidden_size, args.recurrent_size, args.width, {2}, TileShape::reset, matrix_label(node, 3, "weight_hh")},
+                                         args.weight_hh.precision);
         args.scratch = lowering.scratch(3 * padded);
     }
-    lowering.emit_cell(node, after ? lowering.kernels.gru : lowering.kernels.gru_before, args, static_cast<std::int64_t>(recurrent_gates.size()) * padded);
+    const MatrixKernels& kernels = lowering.matrix_kernels(args.weight_ih.precision, args.weight_hh.precision);
+    lowering.emit_cell(node, after ? kernels.gru : kernels.gru_before, args, static_cast<std::int64_t>(recurrent_gates.size()) * padded);
 }
 
 }  // namespace

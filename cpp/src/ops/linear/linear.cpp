@@ -24,24 +24,25 @@ void lower(Lowering& lowering, const PlanNode& node) {
     const Shape& weight = lowering.shape(node.inputs[1]);
     const std::int64_t batch = element_count(lowering.shape(node.inputs[0])) / weight[1];
     emit_linear(lowering, lowering.in(node, 0), lowering.out(node, 0), lowering.weights(node, 1), lowering.weights(node, 2), weight[0],
-                weight[1], batch, node.activation);
+                weight[1], batch, node.activation, {lowering.precision(node, "weight"), matrix_label(node, 1, "weight")});
 }
 
 }  // namespace
 
 void emit_linear(Lowering& lowering, Ref x, Ref y, const float* weight, const float* bias, std::int64_t rows, std::int64_t cols,
-                 std::int64_t batch, std::optional<Activation> activation) {
+                 std::int64_t batch, std::optional<Activation> activation, const WeightPacking& packing) {
     LinearArgs args{};
     args.x = x;
     args.y = y;
     args.rows = static_cast<std::int32_t>(rows);
     args.cols = static_cast<std::int32_t>(cols);
-    args.width = lowering.kernels.tile_width(Cell::linear, args.rows, args.cols);
+    args.width = lowering.kernels.tile_width(Cell::linear, packing.precision, args.rows, args.cols);
     args.batch = static_cast<std::int32_t>(batch);
-    args.weights = lowering.packed(weight, rows, cols, args.width, {0});
+    args.weight = lowering.matrix({weight, rows, cols, args.width, {0}, TileShape::linear, packing.label}, packing.precision);
+    args.x_quantized = lowering.quantized(packing.precision, cols);
     args.bias = lowering.packed(bias, rows, args.width, {0});
     args.activation = activation.value_or(Activation{UnaryKind::identity, 0, 0});
-    lowering.emit(lowering.kernels.linear, args);
+    lowering.emit(lowering.matrix_kernels(packing.precision, packing.precision).linear, args);
 }
 
 void add_linear_ops(std::vector<Op>& list) { list.push_back({"linear", 2, 3, 1, infer, lower}); }

@@ -35,9 +35,11 @@ void lower(Lowering& lowering, const PlanNode& node) {
     args.standard = args.standard && !args.input_forget && !args.peephole;
     const Ref h_out = args.h_out;
     if (node.has_input(weight_hr)) args.h_out = lowering.scratch(args.hidden_size);
-    lowering.emit_cell(node, lowering.kernels.lstm, args, 4 * tile_count(args.hidden_size, args.width) * args.width);
+    const MatrixKernels& kernels = lowering.matrix_kernels(args.weight_ih.precision, args.weight_hh.precision);
+    lowering.emit_cell(node, kernels.lstm, args, 4 * tile_count(args.hidden_size, args.width) * args.width);
     if (node.has_input(weight_hr))
-        emit_linear(lowering, args.h_out, h_out, lowering.weights(node, weight_hr), nullptr, args.recurrent_size, args.hidden_size, 1, {});
+        emit_linear(lowering, args.h_out, h_out, lowering.weights(node, weight_hr), nullptr, args.recurrent_size, args.hidden_size, 1, {},
+                    {lowering.precision(node, "weight_hr"), matrix_label(node, weight_hr, "weight_hr")});
 }
 
 }  // namespace

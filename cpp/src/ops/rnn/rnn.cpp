@@ -15,7 +15,8 @@ void infer(ShapeRule& rule) {
 
 void lower(Lowering& lowering, const PlanNode& node) {
     const CellArgs args = cell_args(lowering, node, Cell::rnn, 1, 2, {0}, {UnaryKind::tanh});
-    lowering.emit_cell(node, lowering.kernels.rnn, args, tile_count(args.hidden_size, args.width) * args.width);
+    const MatrixKernels& kernels = lowering.matrix_kernels(args.weight_ih.precision, args.weight_hh.precision);
+    lowering.emit_cell(node, kernels.rnn, args, tile_count(args.hidden_size, args.width) * args.width);
 }
 
 }  // namespace
