@@ -378,7 +378,7 @@ def test_files_that_are_not_networks(tmp_path):
             rtrnn.load(path)
         assert str(path) in str(caught.value)
     path.write_bytes((2).to_bytes(8, "little") + b"{}")  # a safetensors file without a Graph or a weight
-    with pytest.raises(rtrnn.UnsupportedError, match="safetensors state dict: .*keys say no known network: none"):
+    with pytest.raises(rtrnn.UnsupportedError, match=r"safetensors state dict: .*keys say no known network: none"):
         rtrnn.load(path)
 
 
