@@ -20,6 +20,7 @@ NUMBERS = frozenset(
         "test_models",
         "test_nam",
         "test_ops",
+        "test_precision",
         "test_rltools",
         "test_rtneural",
         "test_silero",
