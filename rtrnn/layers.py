@@ -39,7 +39,7 @@ class GRU(Model):
         n = tanh(W_n x + b_n + r * (U_n h + d_n))
         h' = (1 - z) * n + z * h
 
-    with "before" (Cho et al. 2014) ``n = tanh(W_n x + b_n + U_n (r * h) + d_n)``.
+    with "before" ("Learning Phrase Representations using RNN Encoder-Decoder", 2014) ``n = tanh(W_n x + b_n + U_n (r * h) + d_n)``.
 
     `weight_ih` (3*hidden, input) is W, `weight_hh` (3*hidden, hidden) is U, `bias_ih` and `bias_hh` (3*hidden) are b and d, their
     blocks of rows in `gate_order`: a permutation of "rzn", "h" may stand for n (Keras: "zrh"). `initial_h` (hidden) is the
@@ -82,8 +82,9 @@ class LSTM(Model):
 
     `weight_ih` (4*hidden, input) is W, `weight_hh` (4*hidden, recurrent) is U, `bias_ih` and `bias_hh` (4*hidden) are b and d,
     their blocks of rows in `gate_order`: a permutation of "ifgo" in which "c" or "j" may stand for g (Keras: "ifco", ONNX:
-    "iofc", TensorFlow 1: "ijfo"). `weight_hr` (recurrent, hidden) projects the output (Sak et al. 2014); without it recurrent is
-    hidden. `peephole` (3*hidden) holds p_i, p_f and p_o (Gers and Schmidhuber 2000), in this order always. `initial_h`
+    "iofc", TensorFlow 1: "ijfo"). `weight_hr` (recurrent, hidden) projects the output ("Long Short-Term Memory Based Recurrent Neural
+    Network Architectures", 2014); without it recurrent is
+    hidden. `peephole` (3*hidden) holds p_i, p_f and p_o ("Recurrent Nets that Time and Count", 2000), in this order always. `initial_h`
     (recurrent) and `initial_c` (hidden) are the states before the first step, zero without them. `activations` are those of the
     gates, of g, and of c' in the output. Input `x` (input), output `y` (recurrent), states `h` and `c`. Raises as :class:`GRU`.
     """
@@ -111,7 +112,7 @@ class LSTM(Model):
 
 
 class RNN(Model):
-    """One layer of simple recurrent units, ``h' = f(W x + b + U h + d)`` (Elman 1990).
+    """One layer of simple recurrent units, ``h' = f(W x + b + U h + d)`` ("Finding Structure in Time", 1990).
 
     `weight_ih` (hidden, input) is W, `weight_hh` (hidden, hidden) is U, `bias_ih` and `bias_hh` (hidden) are b and d,
     `activation` names f ("tanh", "relu" or another function). Input `x` (input), output `y` (hidden), state `h` (hidden).
@@ -172,7 +173,7 @@ class Normalizer(Model):
 
 
 class LayerNorm(Model):
-    """``y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`` over the whole vector (Ba et al. 2016).
+    """``y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`` over the whole vector ("Layer Normalization", 2016).
 
     `weight` and `bias` (N), as in ``torch.nn.LayerNorm``. Raises ValueError.
     """

@@ -38,7 +38,7 @@ class HandGru(nn.Module):
 
 
 class Cfc(nn.Module):
-    """The closed-form continuous-time cell of Hasani et al. (2022), with a fixed time step `ts`."""
+    """The cell of "Closed-form Continuous-time Neural Networks" (2022), with a fixed time step `ts`."""
 
     def __init__(self, size: int, ts: float = 0.7) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Cfc(nn.Module):
 
 
 class MinGru(nn.Module):
-    """The minimal GRU of Feng et al. (2024): gate and candidate do not see the state."""
+    """The minimal GRU of "Were RNNs All We Needed?" (2024): gate and candidate do not see the state."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

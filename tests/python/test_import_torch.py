@@ -356,7 +356,7 @@ def test_loop_over_timesteps_is_refused() -> None:
     assert [n.op for n in from_module(Unrolled(), torch.zeros(1, 1, 3)).nodes] == ["gru"]
 
 
-class ElmanLoop(nn.Module):
+class SimpleLoop(nn.Module):
     """A cell in elementary operations in a loop over time, from zeros in every call."""
 
     def __init__(self, rounds: int = 1) -> None:
@@ -374,7 +374,7 @@ class ElmanLoop(nn.Module):
 @pytest.mark.parametrize("frames", [1, 5])
 def test_loop_over_time_around_a_cell_written_by_hand_is_refused(frames: int, tmp_path: Path) -> None:
     """With one timestep nothing in the program tells it from a network without a state."""
-    module = ElmanLoop()
+    module = SimpleLoop()
     with pytest.raises(UnsupportedError, match=r"axis 0 of input 'x' in a loop of its own.*in a buffer"):
         from_module(module, torch.zeros(frames, 1, 3))
     with warnings.catch_warnings():
