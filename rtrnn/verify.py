@@ -111,6 +111,7 @@ def compare(
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """:func:`verify` on a runtime that is open. Both start from the initial state."""
+    inputs = runtime.suited(inputs)
     steps = len(next(iter(inputs.values()))) if inputs else 0
     if steps == 0:
         raise UnsupportedError("there is nothing to compare: expected at least one timestep of input")

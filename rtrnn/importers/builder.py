@@ -65,7 +65,11 @@ class Builder:
         #: what nodes and tensors made from here on are named after; importers set it to the foreign node's name
         self.hint = ""
         #: Input axes that a recurrent layer ran over.
-        self.time_axes: set[Axis] = set()
+        self.time_axes: set[Axis] = self.draft.time_axes
+        #: Input axes that count the sequences side by side of a recurrent layer.
+        self.batch_axes: set[Axis] = set()
+        #: Whether a recurrent layer ran over an axis of which it is not known where it comes from.
+        self.lost_time = False
         #: Input axes whose size the foreign file leaves open.
         self.dynamic_axes: set[Axis] = set()
         #: Input axes that the foreign file has fixed to another size and that are read as 1 -> that size.
@@ -151,6 +155,7 @@ class Builder:
         """add, sub, mul, div, min, max, pow with NumPy broadcasting."""
         if a.frames is not None or b.frames is not None:
             return spread(self, op, a, b)
+        a, b = self._one_step_of(a, b), self._one_step_of(b, a)
         shape = np.broadcast_shapes(a.shape, b.shape)
         if a.const is not None and b.const is not None:
             return self.const(self._fold_binary(op, a.const, b.const))
@@ -160,6 +165,18 @@ class Builder:
             shape,
             origin=merge_origins(len(shape), a, b),
         )
+
+    def _one_step_of(self, x: Sym, other: Sym) -> Sym:
+        """The part for one timestep of a constant that the file holds for all of its timesteps, if they are alike."""
+        array = x.const
+        if array is None or other.const is not None:
+            return x
+        for i in range(1, min(array.ndim, other.ndim) + 1):
+            origin = other.origin[-i]
+            if origin in self.rebound and other.shape[-i] == 1 and array.shape[-i] == self.rebound[origin]:
+                part = array.take([0], -i)
+                array = part if np.array_equal(np.broadcast_to(part, array.shape), array) else array
+        return x if array is x.const else self.const(array)
 
     @staticmethod
     def _fold_binary(op: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -250,6 +267,8 @@ class Builder:
         shape = (*x.shape[:axis], len(index), *x.shape[axis + 1 :])
         if x.const is not None:
             return self.const(np.take(x.const, list(index), axis))
+        if step < 0:
+            self._note_over("a reversal", x, {axis})
         if len(index) == 0:
             raise UnsupportedError(f"slice {start}:{stop}:{step} of an axis of size {x.shape[axis]} is empty")
         # What cuts padding off again leaves the input's axis.
@@ -392,11 +411,19 @@ class Builder:
     def softmax(self, x: Sym, axis: int = -1) -> Sym:
         axis = x.axis(axis)
         if x.shape[axis] == 1:
+            self._note_over("softmax", x, {axis})
             return self.const(np.ones(x.shape, np.float32))
         if axis != x.ndim - 1:
             order = [i for i in range(x.ndim) if i != axis] + [axis]
             return self.permute(self.softmax(self.permute(x, order)), np.argsort(order).tolist())
         return self.emit("softmax", [self.value(x)], x.shape, origin=x.origin)
+
+    def _note_over(self, op: str, x: Sym, axes: set[int]) -> None:
+        """That `op` takes in all of `axes`: which of them is time may show later."""
+        text = f"{op} over the time axis takes one timestep only: a stream has no later ones"
+        for i in axes:
+            if x.const is None and x.shape[i] == 1 and (origin := x.origin[i]) is not None:
+                self.draft.over_axes.append((origin, text))
 
     def log_softmax(self, x: Sym, axis: int = -1) -> Sym:
         axis = x.axis(axis)
@@ -407,8 +434,7 @@ class Builder:
     def reduce(self, op: str, x: Sym, axes: Sequence[int] | None, keepdims: bool) -> Sym:
         """reduce_sum, reduce_mean, reduce_max, reduce_min over `axes` (None: all)."""
         chosen = set(range(x.ndim)) if axes is None else {x.axis(int(a)) for a in axes}
-        if any(x.origin[i] in self.time_axes for i in chosen):
-            self.draft.warnings.append(f"{op} over the time axis takes one timestep only: a stream has no later ones")
+        self._note_over(op, x, chosen)
         shape = [1 if i in chosen else d for i, d in enumerate(x.shape) if keepdims or i not in chosen]
         if x.const is not None:
             return self.const(np.asarray(_REDUCE[op](x.const, axis=tuple(sorted(chosen)), keepdims=keepdims)))

@@ -75,6 +75,9 @@ class Draft:
     shapes: dict[str, Shape] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    #: Axes of foreign inputs that are time, and what takes in all of such an axis: (input, axis) -> a warning, if it is time.
+    time_axes: set[tuple[str, int]] = field(default_factory=set)
+    over_axes: list[tuple[tuple[str, int], str]] = field(default_factory=list)
     #: Values whose first so many frames in a stream the foreign network does not have -> how many.
     lagging: dict[str, int] = field(default_factory=dict)
     _tensor_by_identity: dict[Any, str] = field(default_factory=dict, repr=False)

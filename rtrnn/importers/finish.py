@@ -46,6 +46,9 @@ def finish(
     draft.metadata["source.states"] = json.dumps(pairs)
     check_cell_states(draft)
     check_lag(draft)
+    for axis, text in draft.over_axes:
+        if axis in draft.time_axes and text not in draft.warnings:
+            draft.warnings.append(text)
     if drop_state_outputs:
         drop_state_views(draft)
     if not any(node.op in CELL_OPS and node.attributes.get("direction") == "reverse" for node in draft.nodes):

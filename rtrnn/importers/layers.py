@@ -127,6 +127,9 @@ def layer(
         require_one(b, x, batch_axis, "batch")
     if not within and origin is not None and origin != STEP:
         b.time_axes.add(origin)
+    b.lost_time |= not within and origin is None
+    if batch_axis is not None and (sequences := x.origin[batch_axis]) is not None:
+        b.batch_axes.add(sequences)
     steps = x.shape[time_axis]
     batch = 1 if batch_axis is None else x.shape[batch_axis]
     count = len(directions)

@@ -3,7 +3,8 @@
 A file that carries its recurrent state as inputs and outputs (``h_in``, ``h_out``) becomes a Graph that carries the
 state itself. Topology decides first: an input that reaches a state operand of a recurrent cell is a state, and its
 next value is the output that comes from the same operands' results; an output that is the input's elements moved on with
-new ones behind them is a delay line. Names only break ties, and pair what neither explains (cells written by hand).
+new ones behind them is a delay line, one that repeats another input the longer delay behind that. Names only break ties, and pair
+what none of these explains (cells written by hand).
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def pair_states(
     pairing.force(states or {})
     pairing.by_cells()
     pairing.by_shifting()
+    pairing.by_copies()
     pairing.by_names()
+    pairing.check_read()
     for name in initial_states or {}:
         if name not in pairing.pairs and name not in draft.states:
             known = sorted([*pairing.pairs, *draft.states])
@@ -105,6 +108,8 @@ class _Pairing:
         for i, node in enumerate(self.cells):
             self.cell_numbers[id(node)] = i if node.turn is None else first.setdefault(node.turn.layer, i)
         self.written: _Pairing | None = None
+        #: Inputs that are state operands of cells, for which no output is that cell's result.
+        self.read: list[str] = []
         self.pairs: dict[str, str] = {}
         self.data: set[str] = set()
 
@@ -218,8 +223,15 @@ class _Pairing:
                     likeness = _likeness(name, output)
                     fitting.append(((made == slots, likeness, last, position), output))
             if not fitting:
-                raise self._no_partner(name)
-            self.pairs[name] = max(fitting)[1]
+                self.read.append(name)  # its next value may be computed from the cell's result
+                continue
+            output = max(fitting)[1]
+            # The result may be an output of its own beside the next value, which is computed from it.
+            named = [o for o in self.free_outputs() if _likeness(name, o) == 2 and self.fits(name, o)]
+            named = [o for o in named if not self.made_of(o)[0] and name in depends_on(self.producers, self.draft.outputs[o])]
+            if named and _likeness(name, output) < 2:
+                raise self._ambiguous(name, [named[0], output])
+            self.pairs[name] = output
 
     def by_shifting(self) -> None:
         """Delay lines: an output that consists of elements of the input and of new ones."""
@@ -231,8 +243,30 @@ class _Pairing:
             if len(fitting) == 1 and len(set(sources) - self.draft.tensors.keys()) > 1 and not alone:
                 self.pairs[fitting[0]] = output
 
+    def by_copies(self) -> None:
+        """Longer delays: an output that only repeats an input is the next value of another one."""
+        for output in self.free_outputs()[1:]:
+            sources = self.rearranged_from(output)
+            inputs = [n for n in self.free_inputs() if n not in sources and n != next(iter(self.draft.inputs))]
+            fitting = [name for name in inputs if self.fits(name, output)]
+            fitting = [n for n in fitting if _numbers(n) == _numbers(output) and _likeness(n, output)] or fitting
+            if len(sources) == 1 and sources <= self.draft.inputs.keys() and len(fitting) == 1:
+                (name,) = fitting
+                self.pairs[name] = output
+                if not _likeness(name, output):
+                    self._warn_guessed(name, output)
+
+    def check_read(self) -> None:
+        """Raises :class:`StateError` for a state operand of a cell that has no next value."""
+        for name in self.read:
+            if name not in self.pairs and name not in self.data:
+                raise self._no_partner(name)
+
     def by_names(self) -> None:
         inputs, outputs = self.free_inputs(), self.free_outputs()
+        # Where the data's own input and output have one name, as left_in and left_out, that is no sign of a state.
+        first = next(iter(self.draft.inputs), ""), next(iter(self.draft.outputs), "")
+        of_data = all(first) and not says_state(first[0]) and _likeness(*first) == 1
         reach = {o: depends_on(self.producers, self.draft.outputs[o]) for o in outputs}
         for position, name in enumerate(inputs):
             free = [o for o in outputs if o not in self.pairs.values()]
@@ -244,9 +278,16 @@ class _Pairing:
                 self._refuse_lost(name, free)
                 continue
             fitting = [o for o in free if self.fits(name, o) and name in reach[o]]
+            if name in self.read:  # another cell's result is that cell's
+                fitting = [o for o in fitting if not self.made_of(o)[0]]
             if len(free) > 1 or not named:
-                fitting = [o for o in fitting if o != outputs[0] or says_state(o)]
+                possible, fitting = fitting, [o for o in fitting if o != outputs[0] or says_state(o)]
+                if named and not fitting:
+                    fitting = self.by_written_cells(name, possible)
             best = max((_likeness(name, o) for o in fitting), default=0)
+            if not named and (of_data or not fitting):
+                self._warn_alike(name, free)
+                continue
             if best == 0 and (not named or position == 0):
                 decided = self.by_written_cells(name, fitting) if len(fitting) > 1 else []
                 self._unnamed(name, decided or fitting, inputs)
@@ -263,6 +304,8 @@ class _Pairing:
             if len(fitting) > 1 and len(fitting) != len(rivals) + 1:
                 raise self._ambiguous(name, fitting)
             self.pairs[name] = fitting[0]
+            if not named:
+                self._warn_guessed(name, fitting[0])
 
     def by_written_cells(self, name: str, fitting: list[str]) -> list[str]:
         """Those of `fitting` that are the result for which a cell, written by hand out of elementary nodes, reads `name`."""
@@ -281,10 +324,21 @@ class _Pairing:
         if len(fitting) > 1:
             raise self._ambiguous(name, fitting)
         self.pairs[name] = fitting[0]
+        self._warn_guessed(name, fitting[0])
+
+    def _warn_guessed(self, name: str, output: str) -> None:
         self.draft.warnings.append(
-            f"input {name!r} is carried as a state whose next value is the output {fitting[0]!r} of the same shape; "
+            f"input {name!r} is carried as a state whose next value is the output {output!r} of the same shape; "
             f"if it is data, pass states={{{name!r}: None}}"
         )
+
+    def _warn_alike(self, name: str, outputs: list[str]) -> None:
+        alike = [o for o in outputs if _likeness(name, o) and self.fits(name, o)]
+        if alike:
+            self.draft.warnings.append(
+                f"input {name!r} is taken as data, although the output {alike[0]!r} has its name and shape; if that is its next "
+                f"value, pass states={{{name!r}: {alike[0]!r}}}"
+            )
 
     def _refuse_lost(self, name: str, outputs: list[str]) -> None:
         """An exporter that was given one example tensor for two states reads one of them twice, the other never."""
@@ -297,10 +351,11 @@ class _Pairing:
             )
 
     def _no_partner(self, name: str) -> StateError:
+        hint = "" if self.read_by(name) else f"; if it is data, pass states={{{name!r}: None}}"
         return StateError(
             f"input {name!r} of shape {self.input_shapes[name]} is a recurrent state, but no output is its next value: "
             f"the step's new state must be an output of the same shape; the outputs are "
-            f"{self.describe_outputs(self.draft.outputs)}"
+            f"{self.describe_outputs(self.draft.outputs)}{hint}"
         )
 
     def _ambiguous(self, name: str, fitting: list[str]) -> StateError:
@@ -352,6 +407,10 @@ def _words(name: str) -> frozenset[str]:
     parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
     words = {"h" if p in ("hx", "hn") else "c" if p in ("cx", "cn") else p for p in map(str.lower, parts)}
     return frozenset(words - _DIRECTION_WORDS)
+
+
+def _numbers(name: str) -> list[str]:
+    return re.findall(r"[0-9]+", name)
 
 
 def says_state(name: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -86,6 +87,10 @@ class Runtime(ABC):
     def inner_states(self) -> Arrays:
         """States that the file keeps itself from call to call."""
         return {}
+
+    def suited(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """`inputs` as the file can take them: whole numbers where it takes integers, 0 or 1 where it takes truth values."""
+        return dict(inputs)
 
     # -- what callers use ------------------------------------------------------------------------------
 

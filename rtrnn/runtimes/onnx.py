@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rtrnn.errors import MissingExtraError, UnsupportedError
-from rtrnn.runtimes.base import Arrays, Runtime
+from rtrnn.runtimes.base import Array, Arrays, Runtime
 
 if TYPE_CHECKING:
     from rtrnn.model import Model
@@ -21,6 +22,7 @@ _TYPES = {
     "tensor(float16)": np.float16,
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
 }
 
 
@@ -80,6 +82,14 @@ class OnnxRuntime(Runtime):
         except Exception as error:  # see open_session
             raise UnsupportedError(f"{self.path}: {self.label} cannot run it: {error}") from error
         return dict(zip(self.outputs, results, strict=True))
+
+    def suited(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        found = dict(inputs)
+        for name, array in inputs.items():
+            kind = np.dtype(self.dtype(name)).kind
+            if kind in "bi":
+                found[name] = np.asarray(array > 0 if kind == "b" else np.rint(array), np.float32)
+        return found
 
     def dtype(self, name: str) -> Any:
         """The NumPy type that the input takes."""

@@ -82,6 +82,16 @@ def _(folder: Path) -> Path:
     return onnx_file(folder, [node], {"w": np.ones((2, 1, 4), np.float32)}, x=(1, 1, "samples"))
 
 
+@refuses("onnx", "a mean over the time axis")
+def _(folder: Path) -> Path:
+    nodes = [
+        helper.make_node("GRU", ["x", "w", "r"], ["z"], name="gru", hidden_size=2, linear_before_reset=1),
+        helper.make_node("ReduceMean", ["z"], ["y"], name="pooling", axes=[0], keepdims=0),
+    ]
+    weights = {"w": np.ones((1, 6, 4), np.float32), "r": np.ones((1, 6, 2), np.float32)}
+    return onnx_file(folder, nodes, weights, x=("time", 1, 4))
+
+
 @refuses("onnx", "a weight that is not a number")
 def _(folder: Path) -> Path:
     weight = np.ones((4, 2), np.float32)

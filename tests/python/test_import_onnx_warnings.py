@@ -154,7 +154,8 @@ def test_step_axes_reach_the_importer(tmp_path: Path) -> None:
     proto = gru(["y"])
     proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 5
     onnx.save(proto, tmp_path / "net.onnx")
-    assert rtrnn.load(tmp_path / "net.onnx").inputs == {"x": (N,)}
+    with pytest.warns(rtrnn.ModelWarning, match=r"takes 5 timesteps of input 'x' .*step_axes=\{'x': \[0\]\}"):
+        assert rtrnn.load(tmp_path / "net.onnx").inputs == {"x": (N,)}
     within = rtrnn.load(tmp_path / "net.onnx", step_axes={"x": [0]})
     assert within.inputs == {"x": (5, N)}
     assert not within.graph.states

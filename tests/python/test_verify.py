@@ -62,6 +62,7 @@ ONNX_FORMS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:the file takes 5 timesteps:rtrnn.ModelWarning")
 @pytest.mark.parametrize(("options", "per_call", "states"), ONNX_FORMS)
 def test_onnx(options: dict[str, Any], per_call: int, states: int, tmp_path: Path) -> None:
     path = onnx_file(tmp_path, **options)

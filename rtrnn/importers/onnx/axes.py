@@ -11,6 +11,7 @@ from rtrnn.errors import FileFormatError, GraphError, UnsupportedError
 from rtrnn.importers.builder import Axis, RebindAxis
 from rtrnn.importers.draft import Shape
 from rtrnn.importers.onnx.graph import GraphImport
+from rtrnn.importers.onnx.overtime import STEPS, OverTime
 from rtrnn.importers.onnx.reader import shape_of
 from rtrnn.importers.onnx.registry import Options
 
@@ -51,16 +52,22 @@ def read_one_timestep(
     """Reads the graph until all axes that turn out to be time or batch have size 1; changes `shapes` accordingly."""
     steps = set(step_axes)
 
-    def reading(also: Set[Axis] = frozenset()) -> GraphImport:
+    def reading(also: Set[Axis] = frozenset(), over_time: OverTime | None = None) -> GraphImport:
         options.forget()
-        found = GraphImport(model, shapes, constants, options, dynamic_axes=dynamic_axes, step_axes=steps | also)
+        found = GraphImport(
+            model, shapes, constants, options, dynamic_axes=dynamic_axes, step_axes=steps | also, over_time=over_time
+        )
         found.run()
         return found
 
     # Each round decides about one axis for good, so there are never more rounds than axes.
     for _ in range(1 + sum(len(shape) for shape in shapes.values())):
         try:
-            return reading()
+            found = reading()
+            times = _longer_times(found, dynamic_axes, options.rebound, steps)
+            found = reading(over_time=OverTime(times)) if times else found
+            _warn_window(found, options.rebound)
+            return found
         except RebindAxis as rebind:
             name, axis = rebind.axis
             if rebind.role == "time" and len(shapes[name]) > 2 and _time_is_another(reading, rebind.axis, steps):
@@ -72,6 +79,34 @@ def read_one_timestep(
             hints = _hints(model, shapes, dynamic_axes, options.rebound)
             raise type(error)(f"{error}{hints}") from error
     raise UnsupportedError(f"no choice of time and batch axes fits the inputs {shapes}")
+
+
+def _longer_times(
+    found: GraphImport, dynamic_axes: Set[Axis], rebound: Mapping[Axis, int], step_axes: Set[Axis]
+) -> dict[Axis, int]:
+    """The time axes along which the file runs over more than one step -> how many steps to think of.
+
+    A file of free length that has all its state as inputs and outputs is called once for each step: there the axis has size 1.
+    """
+    b = found.builder
+    times = {axis: rebound[axis] for axis in b.time_axes & rebound.keys()}
+    if b.draft.states:
+        free = dynamic_axes - b.batch_axes
+        # Where an operation has hidden which axis a layer runs over, it may be any that is free.
+        times.update({axis: STEPS for axis in free if axis in b.time_axes or b.lost_time})
+    return {axis: steps for axis, steps in times.items() if steps > 1 and axis not in step_axes}
+
+
+def _warn_window(found: GraphImport, rebound: Mapping[Axis, int]) -> None:
+    """A file that takes a fixed number of timesteps and begins each time anew may be meant for a window that moves."""
+    draft = found.builder.draft
+    for (name, axis), steps in rebound.items():
+        if (name, axis) in found.builder.time_axes and draft.states:
+            draft.warnings.append(
+                f"the file takes {steps} timesteps of input {name!r} at once (axis {axis}), and {', '.join(draft.states)} start anew each "
+                f"time; the stream takes one and carries them on. Call reset() before each sequence; if these {steps} are a window of "
+                f"past values that is given whole at every step, say so with step_axes={{{name!r}: [{axis}]}}"
+            )
 
 
 def _time_is_another(reading: object, axis: Axis, steps: Set[Axis]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -53,7 +54,14 @@ _VARIADIC = {"Min": "min", "Max": "max", "Sum": "add"}
 
 def _unary(call: Call) -> Sym:
     name, fold = _UNARY[call.op_type]
-    return call.b.unary(name, call.x(), fold)
+    x = call.x()
+    if name == "log" and x.name is not None and x.frames is None:
+        made = next((node for node in reversed(call.b.draft.nodes) if x.name in node.outputs), None)
+        if made is not None and made.op == "sigmoid":
+            # As -softplus(-x): where the sigmoid is nearly 0 its logarithm has no digits left.
+            before = replace(x, name=made.inputs[0])
+            return call.b.unary("neg", call.b.unary("softplus", call.b.unary("neg", before)))
+    return call.b.unary(name, x, fold)
 
 
 def _parametric(call: Call) -> Sym:

@@ -16,6 +16,7 @@ from rtrnn.importers.onnx import (  # noqa: F401
     choice,
     conv,
     elementwise,
+    fused,
     linear,
     normalise,
     recurrent,
@@ -27,6 +28,7 @@ from rtrnn.importers.onnx import (  # noqa: F401
     tables,
 )
 from rtrnn.importers.onnx.choice import is_common
+from rtrnn.importers.onnx.overtime import OverTime
 from rtrnn.importers.onnx.reader import attributes_of, opset_of, shape_of, to_array
 from rtrnn.importers.onnx.registry import OPS, Call, Options
 
@@ -96,6 +98,7 @@ class GraphImport:
         *,
         dynamic_axes: Set[Axis] = frozenset(),
         step_axes: Set[Axis] = frozenset(),
+        over_time: OverTime | None = None,
     ) -> None:
         self.model, self.input_shapes, self.constants, self.options = model, input_shapes, constants, options
         self.builder = Builder()
@@ -103,6 +106,8 @@ class GraphImport:
         self.builder.step_axes = set(step_axes)
         self.builder.rebound = options.rebound
         self.opset = opset_of(model)
+        #: Looks for what needs the whole sequence, in a reading whose time axes are known.
+        self.over_time = over_time
         self.output_shapes: dict[str, Shape] = {}
         #: Constants of the file that hold NaN or infinities: name -> one such element.
         self.not_finite: dict[str, str] = {}
@@ -208,6 +213,8 @@ class GraphImport:
         try:
             with np.errstate(all="ignore"):
                 result = OPS[kind](call)
+                if self.over_time is not None:
+                    self.over_time.node(call, result if isinstance(result, list) else [result])
         except UnsupportedError as error:
             raise _named(error, kind, label) from error
         except Error:
