@@ -122,7 +122,7 @@ class Outputs(nn.Module):
 
     def forward(self, x: torch.Tensor) -> dict[str, Any]:
         y, h = self.rnn(x)
-        return {"action": self.head(y), "extra": {"value": y.sum()}, "h": h}
+        return {"action": self.head(y), "extra": {"value": y.sum(-1)}, "h": h}
 
 
 class Alias(nn.Module):

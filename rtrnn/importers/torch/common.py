@@ -17,6 +17,7 @@ from rtrnn.importers.draft import CELL_STATES, Draft
 from rtrnn.importers.finish import finish
 from rtrnn.importers.torch.machine import Machine
 from rtrnn.importers.torch.values import Tensor, to_sym
+from rtrnn.importers.torch.whole import refuse_whole_sequences
 
 __all__ = ["Memory", "Reading", "as_example", "import_with", "named_leaves", "named_outputs"]
 
@@ -117,6 +118,8 @@ def import_with(
     draft = _finish(reading, states, initial_states, source)
     if not draft.states:
         _refuse_loops_by_hand(read, leaves, draft)
+    elif not initial_states and not states and not reading.memory.carried and draft.metadata["source.states"] == "{}":
+        _refuse_whole_sequences(read, leaves, reading, draft, source)
     if note:
         draft.warnings.append(note)
     return draft
@@ -236,6 +239,23 @@ def _refuse_time_loops(draft: Draft) -> None:
                     f"{node.op} {node.name!r} is applied to its own result: forward takes several timesteps; "
                     "expected an example of one timestep"
                 )
+
+
+def _refuse_whole_sequences(
+    read: Reader, leaves: list[tuple[str, Any]], reading: Reading, draft: Draft, source: str
+) -> None:
+    if any(node.attributes.get("direction") == "reverse" for node in draft.nodes):
+        return  # runs offline only, over whole sequences
+
+    def read_block(b: Builder, longer: list[tuple[str, Any]]) -> tuple[Mapping[str, Any], Draft]:
+        block = read(b, longer, {})
+        if block.memory.written:
+            raise UnsupportedError("the block writes buffers")
+        return block.outputs, _finish(block, None, None, source)
+
+    time_axes = reading.memory.machine.b.time_axes
+    if time_axes:
+        refuse_whole_sequences(read_block, leaves, time_axes, reading.outputs, draft)
 
 
 def _refuse_loops_by_hand(read: Reader, leaves: list[tuple[str, Any]], draft: Draft) -> None:
