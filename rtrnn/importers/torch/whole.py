@@ -93,7 +93,7 @@ def _compare(
     if len(rows) > len(steps):
         return
     for row, step in zip(rows, steps[-len(rows) :], strict=True):
-        if row.size != step.size:
+        if row.size != step.size or not (np.isfinite(row).all() and np.isfinite(step).all()):
             return
         largest = max(float(np.abs(row).max()), float(np.abs(step).max()), 1e-3)
         if not np.abs(row.ravel() - step.ravel()).max() <= _TOLERANCE * largest:
