@@ -229,8 +229,12 @@ def test_broken_pipe(network: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c(network: Path) -> None:
     command = [sys.executable, "-I", "-m", "rtrnn", "run", str(network), "--input", "-"]
+
+    def heed() -> None:  # a shell's background jobs, which these tests may be, ignore the signal
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
     ) as process:
         assert process.stdout
         assert process.stderr
