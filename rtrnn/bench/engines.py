@@ -5,6 +5,7 @@ Each loop is written out: a function call in between would cost as much as some 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle, islice, repeat
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ __all__ = [
     "StepOut",
     "inputs_for",
     "own_engines",
+    "timed_calls",
     "trial",
 ]
 
@@ -192,6 +194,16 @@ class Native:
         return self.timer.singles(count, self.part)
 
 
+def timed_calls(call: Callable[[], Any], count: int) -> list[int]:
+    """How long each of `count` calls took, in ns, with the timer's own time in it."""
+    clock, taken = perf_counter_ns, [0] * count
+    for i in range(count):
+        begin = clock()
+        call()
+        taken[i] = clock() - begin
+    return taken
+
+
 class EmptyLoop:
     """The loop around the calls of the other engines, with nothing in it."""
 
@@ -223,12 +235,7 @@ class _Block(_Own):
             self.call()
 
     def singles(self, count: int) -> list[int]:
-        call, clock, taken = self.call, perf_counter_ns, [0] * count
-        for i in range(count):
-            begin = clock()
-            call()
-            taken[i] = clock() - begin
-        return taken
+        return timed_calls(self.call, count)
 
     def call(self) -> Any:
         raise NotImplementedError

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rtrnn.bench.engines import BatchStep, Process, inputs_for
+from rtrnn.bench.engines import BatchStep, Process, inputs_for, timed_calls
 from rtrnn.bench.peers import Makers, makers_of, openvino_buffer, openvino_request
 
 if TYPE_CHECKING:
@@ -120,12 +120,7 @@ class _Block:
             call()
 
     def singles(self, count: int) -> list[int]:
-        call, clock, taken = self.call, perf_counter_ns, [0] * count
-        for i in range(count):
-            begin = clock()
-            call()
-            taken[i] = clock() - begin
-        return taken
+        return timed_calls(self.call, count)
 
 
 class _OnnxBlock(_Block):
