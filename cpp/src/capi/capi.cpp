@@ -1,30 +1,15 @@
 #include "capi/capi.hpp"
 
 #include <cstring>
-#include <exception>
-#include <string>
 
+#include "capi/guard.hpp"
 #include "graph/file.hpp"
 #include "rtrnn/rtrnn.h"
 
+using rtrnn::guarded;
+using rtrnn::last_error;
+
 namespace {
-
-thread_local std::string last_error;
-
-// Runs `make` and turns an exception into NULL and a message.
-template <class F>
-auto guarded(F make) noexcept -> decltype(make()) {
-    try {
-        return make();
-    } catch (const std::exception& error) {
-        try {
-            last_error = error.what();
-        } catch (...) {
-            last_error.clear();
-        }
-        return nullptr;
-    }
-}
 
 const rtrnn::Plan& plan_of(const rtrnn_stream* stream) noexcept { return stream->stream.plan(); }
 
