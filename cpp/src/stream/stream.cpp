@@ -49,6 +49,18 @@ void Stream::prepare() noexcept {
     prepared_ = true;
 }
 
+void Stream::warm() noexcept {
+    prepare();
+    const Plan& plan = *plan_;
+    float* arena = arena_.get();
+    // All of a step but the commit. Its temporaries may lie where prepare's results are.
+    plan.kernels().all_finite(arena, plan.input_size());
+    run(plan.finish_calls(), arena);
+    plan.kernels().all_finite(arena + plan.pending_offset(), plan.committed_size());
+    prepared_ = false;
+    prepare();
+}
+
 void Stream::reset() noexcept {
     float* committed = arena_.get() + plan_->committed_offset();
     std::memset(committed, 0, plan_->committed_size() * sizeof(float));

@@ -33,6 +33,9 @@ public:
     Status step() noexcept;
     // Computes ahead what depends on the state alone, so that the next step has less to do. Changes no result.
     void prepare() noexcept;
+    // Brings what the next step will use into the caches, code as well as weights: takes a step on whatever the inputs hold, throws its
+    // result away and prepares anew. Changes no result. For a loop that waits for an observation.
+    void warm() noexcept;
     // Back to the initial state; outputs become zero.
     void reset() noexcept;
 
