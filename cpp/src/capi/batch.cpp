@@ -30,6 +30,7 @@ rtrnn_status rtrnn_batch_create(const rtrnn_plan* plan, size_t count, rtrnn_on_n
     if (!count) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_batch_create: a batch needs at least one stream");
     return guarded([&] {
         auto made = std::make_unique<rtrnn_batch>();
+        made->streams.reserve(count);
         for (size_t i = 0; i < count; ++i) made->streams.emplace_back(plan->plan, static_cast<rtrnn::OnNonFinite>(on_nonfinite));
         made->inputs.resize(plan->plan->inputs().size());
         made->outputs.resize(plan->plan->outputs().size());
