@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rtrnn import _core
-from rtrnn._stream import Batch, Stream
+from rtrnn._batch import Batch
+from rtrnn._stream import Stream
 
 __all__ = ["Model"]
 
@@ -32,6 +34,7 @@ class Model:
         self.warnings: tuple[str, ...] = tuple(warnings)
         self._plans: dict[tuple[str, str], _core.Plan] = {}
         self._sequences: dict[tuple[str, str, str], _core.Sequence] = {}
+        self._input_shapes, self._output_shapes = self.inputs, self.outputs  # asking the graph takes microseconds
 
     # -- description -----------------------------------------------------------------------------------
 
@@ -137,27 +140,28 @@ class Model:
 
         Raises TypeError, ValueError (shapes), :class:`rtrnn.NonFiniteError`.
         """
-        names = list(self.inputs)
-        arrays = [_as_float(value, name) for name, value in zip(names, _ordered(xs, names), strict=True)]
-        batched = [_is_batched(a, name, self.inputs[name]) for name, a in zip(names, arrays, strict=True)]
+        shapes = self._input_shapes
+        arrays = [_as_float(value, name) for name, value in zip(shapes, _ordered(xs, list(shapes)), strict=True)]
+        batched = [_is_batched(a, name, shape) for a, (name, shape) in zip(arrays, shapes.items(), strict=True)]
         if len(set(batched)) > 1:
             raise ValueError("either all inputs have a batch axis or none has")
         is_batch = bool(batched and batched[0])
-        if not is_batch:
-            if sequence_lens is not None:
-                raise ValueError("sequence_lens needs a batch: inputs of shape (T, B, ...)")
-            arrays = [a[:, None] for a in arrays]
-        lead = {a.shape[:2] for a in arrays}
+        if not is_batch and sequence_lens is not None:
+            raise ValueError("sequence_lens needs a batch: inputs of shape (T, B, ...)")
+        lead = {a.shape[: 1 + is_batch] for a in arrays}
         if len(lead) != 1:
             raise ValueError(f"inputs differ in their time and batch sizes: {sorted(lead)}")
-        ((steps, count),) = lead
-        lengths = _lengths(sequence_lens, steps, count)
+        ((steps, *count),) = lead
         sequence = self._sequence(weights, isa, on_nonfinite)
-        results = self._run_batch(sequence, arrays, lengths)
-        if not is_batch:
-            results = [r[:, 0] if sequence.is_per_timestep(i) else r[0] for i, r in enumerate(results)]
+        if count or not steps:
+            lengths = _lengths(sequence_lens, steps, count[0] if count else 1)
+            results = self._run_batch(sequence, arrays if count else [a[:, None] for a in arrays], lengths)
+            if not count:
+                results = [r[:, 0] if sequence.is_per_timestep(i) else r[0] for i, r in enumerate(results)]
+        else:
+            results = self._run_one(sequence, arrays, steps)
         if isinstance(xs, Mapping):
-            return dict(zip(self.outputs, results, strict=True))
+            return dict(zip(self._output_shapes, results, strict=True))
         return results[0] if len(results) == 1 else tuple(results)
 
     def _sequence(self, weights: str, isa: str | None, on_nonfinite: str) -> _core.Sequence:
@@ -166,9 +170,16 @@ class Model:
             self._sequences[key] = _core.Sequence(self.graph, *key)
         return self._sequences[key]
 
+    def _run_one(self, sequence: _core.Sequence, arrays: list[Array], length: int) -> list[Array]:
+        shapes = list(self._output_shapes.values())
+        sizes = [math.prod(shape) for shape in shapes]
+        return [
+            value.reshape((*value.shape[:-1], *shape))
+            for value, shape in zip(sequence.run(arrays, length, sizes), shapes, strict=True)
+        ]
+
     def _run_batch(self, sequence: _core.Sequence, arrays: list[Array], lengths: list[int]) -> list[Array]:
-        shapes = list(self.outputs.values())
-        sizes = [int(np.prod(shape)) for shape in shapes]
+        shapes = list(self._output_shapes.values())
         steps = arrays[0].shape[0] if arrays else max(lengths, default=0)
         results = [
             np.zeros((steps, len(lengths), *shape) if sequence.is_per_timestep(i) else (len(lengths), *shape), np.float32)
@@ -177,12 +188,11 @@ class Model:
         for b, length in enumerate(lengths):
             if length == 0:
                 continue
-            columns = [np.ascontiguousarray(a[:length, b]).reshape(length, -1) for a in arrays]
-            for i, value in enumerate(sequence.run(columns, length, sizes)):
+            for i, value in enumerate(self._run_one(sequence, [a[:length, b] for a in arrays], length)):
                 if sequence.is_per_timestep(i):
-                    results[i][:length, b] = value.reshape((length, *shapes[i]))
+                    results[i][:length, b] = value
                 else:
-                    results[i][b] = value.reshape(shapes[i])
+                    results[i][b] = value
         return results
 
 

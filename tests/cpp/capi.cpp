@@ -49,14 +49,14 @@ TEST_CASE("the C interface steps like the C++ one") {
         for (int i = 0; i < 3; ++i) CHECK(std::memcmp(out + 5 * i, y.data(), 20) == 0);
     }
     // One bad row leaves every stream of the batch as it was.
-    std::vector<float> xs(33, 0.5f), before(rtrnn_stream_state(rtrnn_batch_stream(batch, 0)), rtrnn_stream_state(rtrnn_batch_stream(batch, 0)) + 42);
+    std::vector<float> xs(33, 0.5f), before(rtrnn_batch_state(batch, 0), rtrnn_batch_state(batch, 0) + 42);
     xs[2 * 11 + 1] = NAN;
     const float* in = xs.data();
     float* out = rows.data();
     std::size_t failed_at = 0;
     CHECK(rtrnn_batch_step(batch, &in, &out, &failed_at) == RTRNN_NONFINITE_INPUT);
     CHECK(failed_at == 2);
-    CHECK(std::memcmp(before.data(), rtrnn_stream_state(rtrnn_batch_stream(batch, 0)), 42 * sizeof(float)) == 0);
+    CHECK(std::memcmp(before.data(), rtrnn_batch_state(batch, 0), 42 * sizeof(float)) == 0);
 
     rtrnn_stream* fork = rtrnn_stream_fork(stream);
     rtrnn_stream_reset(stream);

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <exception>
+#include <new>
 #include <string>
 
 #include "graph/file.hpp"
@@ -83,6 +84,13 @@ rtrnn_status rtrnn_stream_step_copy(rtrnn_stream* stream, const float* x, float*
 void rtrnn_stream_prepare(rtrnn_stream* stream) noexcept { stream->stream.prepare(); }
 void rtrnn_stream_reset(rtrnn_stream* stream) noexcept { stream->stream.reset(); }
 
+void rtrnn_stream_reserve(rtrnn_stream* stream) noexcept {
+    try {
+        stream->stream.reserve();
+    } catch (const std::bad_alloc&) {   // process does without
+    }
+}
+
 rtrnn_status rtrnn_stream_process(rtrnn_stream* stream, const float* const* inputs, float* const* outputs, size_t count, size_t* failed_at) noexcept {
     return status_of(stream->stream.process(inputs, outputs, count, failed_at));
 }
@@ -96,44 +104,25 @@ uint64_t rtrnn_stream_steps(const rtrnn_stream* stream) noexcept { return stream
 uint64_t rtrnn_stream_nonfinite_count(const rtrnn_stream* stream) noexcept { return stream->stream.nonfinite_count(); }
 
 rtrnn_batch* rtrnn_batch_create(const rtrnn_plan* plan, size_t count, rtrnn_on_nonfinite on_nonfinite) noexcept {
-    return guarded([&] {
-        auto batch = std::make_unique<rtrnn_batch>();
-        batch->streams.reserve(count);
-        for (size_t i = 0; i < count; ++i)
-            batch->streams.push_back({rtrnn::Stream(plan->plan, static_cast<rtrnn::OnNonFinite>(on_nonfinite))});
-        return batch.release();
-    });
+    return guarded([&] { return new rtrnn_batch{rtrnn::Batch(plan->plan, count, static_cast<rtrnn::OnNonFinite>(on_nonfinite))}; });
+}
+
+rtrnn_batch* rtrnn_batch_fork(const rtrnn_batch* batch) noexcept {
+    return guarded([&] { return new rtrnn_batch{rtrnn::Batch(batch->batch)}; });
 }
 
 void rtrnn_batch_free(rtrnn_batch* batch) noexcept { delete batch; }
 
 rtrnn_status rtrnn_batch_step(rtrnn_batch* batch, const float* const* inputs, float* const* outputs, size_t* failed_at) noexcept {
-    if (batch->streams.empty()) return RTRNN_OK;
-    const rtrnn::Plan& plan = batch->streams[0].stream.plan();
-    for (rtrnn_stream& entry : batch->streams) entry.stream.checkpoint();
-    rtrnn_status worst = RTRNN_OK;
-    for (size_t n = 0; n < batch->streams.size(); ++n) {
-        rtrnn::Stream& stream = batch->streams[n].stream;
-        for (size_t i = 0; i < plan.inputs().size(); ++i)
-            std::memcpy(stream.input(i), inputs[i] + n * plan.inputs()[i].size, plan.inputs()[i].size * sizeof(float));
-        const rtrnn_status status = status_of(stream.step());
-        if (status != RTRNN_OK && status != RTRNN_HELD) {
-            for (rtrnn_stream& entry : batch->streams) entry.stream.rollback();
-            if (failed_at) *failed_at = n;
-            return status;
-        }
-        if (status == RTRNN_HELD) worst = status;
-    }
-    for (size_t n = 0; n < batch->streams.size(); ++n)
-        for (size_t i = 0; i < plan.outputs().size(); ++i)
-            std::memcpy(outputs[i] + n * plan.outputs()[i].size, batch->streams[n].stream.output(i), plan.outputs()[i].size * sizeof(float));
-    return worst;
+    return status_of(batch->batch.step(inputs, outputs, failed_at));
 }
 
-void rtrnn_batch_prepare(rtrnn_batch* batch) noexcept {
-    for (rtrnn_stream& entry : batch->streams) entry.stream.prepare();
+void rtrnn_batch_prepare(rtrnn_batch* batch) noexcept { batch->batch.prepare(); }
+void rtrnn_batch_reset(rtrnn_batch* batch, size_t i) noexcept { batch->batch.stream(i).reset(); }
+const float* rtrnn_batch_state(const rtrnn_batch* batch, size_t i) noexcept { return batch->batch.stream(i).state(); }
+rtrnn_status rtrnn_batch_set_state(rtrnn_batch* batch, size_t i, const float* state) noexcept {
+    return batch->batch.stream(i).set_state(state) ? RTRNN_OK : RTRNN_NONFINITE_INPUT;
 }
-
-rtrnn_stream* rtrnn_batch_stream(rtrnn_batch* batch, size_t i) noexcept { return &batch->streams[i]; }
+uint64_t rtrnn_batch_nonfinite_count(const rtrnn_batch* batch, size_t i) noexcept { return batch->batch.stream(i).nonfinite_count(); }
 
 }  // extern "C"

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <memory>
-#include <vector>
 
 #include "plan/plan.hpp"
+#include "stream/batch.hpp"
 #include "stream/stream.hpp"
 
 struct rtrnn_plan {
@@ -16,5 +16,5 @@ struct rtrnn_stream {
 };
 
 struct rtrnn_batch {
-    std::vector<rtrnn_stream> streams;
+    rtrnn::Batch batch;
 };

@@ -84,7 +84,7 @@ struct LinearArgs {
 struct CellArgs {
     Ref x, h, c;                  // (input_size), (recurrent_size), (hidden_size); c: lstm only
     Ref h_out, c_out;             // (hidden_size); must not overlap h, x or c
-    Ref prepared;                 // recurrent sums, [tile][gate][width]: written by prepare, read by finish
+    Ref prepared;                 // sums, [tile][gate][width]: recurrent ones from prepare to finish, input ones from input to recur
     Ref scratch;                  // gru_before only: 3 * padded hidden_size
     Ref x_quantized, h_quantized; // room for x and h in 16-bit integers where a matrix of integers reads them
     Matrix weight_ih;
@@ -153,12 +153,20 @@ struct CopyArgs {
 
 using Kernel = void (*)(const void* args, float* arena) noexcept;
 
+// The same call for `count` arenas that lie `stride` floats apart, with the bits that each has alone.
+using ManyKernel = void (*)(const void* args, float* arena, std::ptrdiff_t stride, std::int32_t count) noexcept;
+
 // What a matrix-vector loop is for; decides tile widths.
 enum class Cell : std::int32_t { linear, rnn, gru, lstm };
 
-// For a cell, step(args) gives the same bits as prepare(args) then finish(args).
+struct ManyCellKernels {
+    ManyKernel step, prepare, finish, input;
+};
+
+// For a cell, step(args) gives the same bits as prepare(args) then finish(args), and as many.input then recur(args).
 struct CellKernels {
-    Kernel step, prepare, finish;
+    Kernel step, prepare, finish, recur;
+    ManyCellKernels many;
 };
 
 // For benchmarks: the limits of the CPU that kernels are measured against. Never part of a Plan.
@@ -172,6 +180,7 @@ struct ProbeKernels {
 
 struct MatrixKernels {
     Kernel linear;
+    ManyKernel many_linear;
     CellKernels rnn, gru, gru_before, lstm;
 };
 

@@ -14,6 +14,7 @@
 #include "plan/aligned.hpp"
 #include "plan/options.hpp"
 #include "plan/placement.hpp"
+#include "rtrnn/realtime.h"
 
 namespace rtrnn {
 
@@ -27,10 +28,30 @@ inline constexpr std::size_t ref_count<LinearArgs> = 3;
 template <>
 inline constexpr std::size_t ref_count<BinaryArgs> = 3;
 
+// Which of them are written: bit i for the i-th.
+template <class Args>
+constexpr std::uint32_t ref_writes = 0b10;
+template <>
+inline constexpr std::uint32_t ref_writes<CellArgs> = 0b111111000;
+template <>
+inline constexpr std::uint32_t ref_writes<LinearArgs> = 0b110;
+template <>
+inline constexpr std::uint32_t ref_writes<BinaryArgs> = 0b100;
+
+// The buffer that a symbolic Ref (Lowering::at) names.
+inline int buffer_of(const Ref& ref) { return static_cast<int>(ref.offset >> 32); }
+
 struct Call {
     Kernel kernel;
     const void* args;
+    ManyKernel many;   // null for a kernel that gains nothing by it
 };
+
+// The call for `count` arenas that lie `stride` floats apart.
+inline void run_many(const Call& call, float* arena, std::ptrdiff_t stride, std::int32_t count) noexcept RTRNN_NONBLOCKING {
+    if (call.many) return call.many(call.args, arena, stride, count);
+    for (std::int32_t i = 0; i < count; ++i) call.kernel(call.args, arena + i * stride);
+}
 
 enum class Phase { prepare, split, finish };
 
@@ -40,6 +61,9 @@ struct PendingCall {
     Kernel kernel, prepare, finish;
     void* args;
     std::size_t refs;
+    std::uint32_t writes;
+    ManyKernel many = nullptr;             // the form of `kernel` for many arenas, where it has one
+    const CellKernels* cell = nullptr;     // of a cell
 };
 
 // Rows of a matrix as the kernels want them: `gates` of a (gates * rows, cols) tensor, in tiles of `width` rows.
@@ -93,8 +117,8 @@ public:
     }
 
     template <class Args>
-    void emit(Kernel kernel, const Args& args) {
-        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>});
+    void emit(Kernel kernel, const Args& args, ManyKernel many = nullptr) {
+        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, ref_writes<Args>, many});
     }
     // A cell: in two halves when its recurrent operand is known before the input.
     void emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size);

@@ -13,6 +13,7 @@
 #include "plan/aligned.hpp"
 #include "plan/lowering.hpp"
 #include "plan/options.hpp"
+#include "plan/segments.hpp"
 
 namespace rtrnn {
 
@@ -50,6 +51,9 @@ public:
     const std::vector<Call>& prepare_calls() const { return prepare_; }
     const std::vector<Call>& finish_calls() const { return finish_; }
 
+    // The calls of a step for several timesteps.
+    const std::vector<Segment>& segments() const { return segments_; }
+
     std::size_t constant_bytes() const { return constant_bytes_; }
 
 private:
@@ -62,6 +66,7 @@ private:
     std::size_t input_size_ = 0, arena_size_ = 0, constant_bytes_ = 0;
     AlignedArray<float> initial_state_;
     std::vector<Call> step_, prepare_, finish_;
+    std::vector<Segment> segments_;
     std::deque<AlignedArray<float>> float_constants_;
     std::deque<AlignedArray<std::int32_t>> index_constants_;
     std::deque<AlignedArray<std::byte>> byte_constants_;

@@ -1,5 +1,6 @@
 #include "stream/stream.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace rtrnn {
@@ -9,17 +10,22 @@ void run(const std::vector<Call>& calls, float* arena) noexcept {
     for (const Call& call : calls) call.kernel(call.args, arena);
 }
 
-std::size_t total_floats(const Plan& plan) { return plan.arena_size() + plan.committed_size(); }
-
 }  // namespace
 
+std::size_t Stream::total_floats(const Plan& plan) { return plan.arena_size() + plan.committed_size(); }
+
 Stream::Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite)
-    : plan_(std::move(plan)), arena_(aligned_array<float>(total_floats(*plan_))), on_nonfinite_(on_nonfinite) {
+    : plan_(std::move(plan)), arena_(aligned_array<float>(total_floats(*plan_)).release()), on_nonfinite_(on_nonfinite) {
+    reset();
+}
+
+Stream::Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite, float* memory)
+    : plan_(std::move(plan)), arena_(memory, ArenaDelete{false}), on_nonfinite_(on_nonfinite) {
     reset();
 }
 
 Stream::Stream(const Stream& other)
-    : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_))), on_nonfinite_(other.on_nonfinite_), prepared_(other.prepared_),
+    : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_)).release()), on_nonfinite_(other.on_nonfinite_), prepared_(other.prepared_),
       steps_(other.steps_), nonfinite_(other.nonfinite_) {
     std::memcpy(arena_.get(), other.arena_.get(), total_floats(*plan_) * sizeof(float));
 }
@@ -33,9 +39,20 @@ Status Stream::step() noexcept {
     prepared_ = false;
     const float* pending = arena + plan.pending_offset();
     if (check && !plan.kernels().all_finite(pending, plan.committed_size())) return reject(Status::nonfinite_result);
-    std::memcpy(arena + plan.committed_offset(), pending, plan.committed_size() * sizeof(float));
-    ++steps_;
+    commit();
     return Status::ok;
+}
+
+void Stream::commit() noexcept {
+    float* const arena = arena_.get();
+    std::memcpy(arena + plan_->committed_offset(), arena + plan_->pending_offset(), plan_->committed_size() * sizeof(float));
+    ++steps_;
+}
+
+void Stream::take_counts(const Stream& other) noexcept {
+    prepared_ = other.prepared_;
+    steps_ = other.steps_;
+    nonfinite_ = other.nonfinite_;
 }
 
 Status Stream::reject(Status status) noexcept {
@@ -63,29 +80,51 @@ bool Stream::set_state(const float* state) noexcept {
     return true;
 }
 
-Status Stream::process(const float* const* inputs, float* const* outputs, std::size_t count, std::size_t* failed_at) noexcept {
-    const Plan& plan = *plan_;
+void Stream::reserve() {
+    if (!block_ && Block::pays(*plan_)) block_ = std::make_unique<Block>(*plan_);
+}
+
+Status Stream::process(const float* const* inputs, float* const* outputs, std::size_t count, std::size_t* failed_at, bool backwards) noexcept {
     checkpoint();
+    const std::ptrdiff_t step = backwards ? -1 : 1;
     Status worst = Status::ok;
-    for (std::size_t t = 0; t < count; ++t) {
-        for (std::size_t i = 0; i < plan.inputs().size(); ++i) {
-            const Slot& slot = plan.inputs()[i];
-            std::memcpy(arena_.get() + slot.offset, inputs[i] + t * slot.size, slot.size * sizeof(float));
+    for (std::size_t done = 0; done < count;) {
+        const std::ptrdiff_t row = static_cast<std::ptrdiff_t>(backwards ? count - 1 - done : done);
+        const std::size_t together = block_ ? std::min(block_->capacity(), count - done) : 1;
+        if (together > 1 && block_->run({inputs, outputs, row, step}, together, arena_.get() + plan_->committed_offset(), on_nonfinite_ != OnNonFinite::propagate)) {
+            prepared_ = false;
+            steps_ += together;
+            done += together;
+            continue;
         }
-        const Status status = step();
-        if (status == Status::held) {
-            worst = status;
-        } else if (status != Status::ok) {
-            rollback();
-            if (failed_at) *failed_at = t;
-            return status;
-        }
-        for (std::size_t i = 0; i < plan.outputs().size(); ++i) {
-            const Slot& slot = plan.outputs()[i];
-            std::memcpy(outputs[i] + t * slot.size, arena_.get() + slot.offset, slot.size * sizeof(float));
+        // One by one, and after a block that was refused, to the timestep that is to blame.
+        for (const std::size_t end = done + together; done < end; ++done) {
+            const auto t = static_cast<std::size_t>(row + step * static_cast<std::ptrdiff_t>(done + together - end));
+            const Status status = step_row(inputs, outputs, t);
+            if (status == Status::held) {
+                worst = status;
+            } else if (status != Status::ok) {
+                rollback();
+                if (failed_at) *failed_at = t;
+                return status;
+            }
         }
     }
     return worst;
+}
+
+Status Stream::step_row(const float* const* inputs, float* const* outputs, std::size_t t) noexcept {
+    for (std::size_t i = 0; i < plan_->inputs().size(); ++i) {
+        const Slot& slot = plan_->inputs()[i];
+        std::memcpy(arena_.get() + slot.offset, inputs[i] + t * slot.size, slot.size * sizeof(float));
+    }
+    const Status status = step();
+    if (status != Status::ok && status != Status::held) return status;
+    for (std::size_t i = 0; i < plan_->outputs().size(); ++i) {
+        const Slot& slot = plan_->outputs()[i];
+        std::memcpy(outputs[i] + t * slot.size, arena_.get() + slot.offset, slot.size * sizeof(float));
+    }
+    return status;
 }
 
 void Stream::checkpoint() noexcept {
@@ -99,6 +138,6 @@ void Stream::rollback() noexcept {
     prepared_ = false;
 }
 
-std::size_t Stream::memory_bytes() const noexcept { return sizeof *this + total_floats(*plan_) * sizeof(float); }
+std::size_t Stream::memory_bytes() const noexcept { return sizeof *this + total_floats(*plan_) * sizeof(float) + (block_ ? block_->memory_bytes() : 0); }
 
 }  // namespace rtrnn
