@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rtrnn/realtime.h"
+
 #if defined(_WIN32) && defined(RTRNN_BUILDING)
 #define RTRNN_API __declspec(dllexport)
 #elif defined(_WIN32)
@@ -43,7 +45,7 @@ typedef enum rtrnn_on_nonfinite {
 } rtrnn_on_nonfinite;
 
 /* "MAJOR.MINOR.PATCH" [real-time] */
-RTRNN_API const char* rtrnn_version(void) RTRNN_NOEXCEPT;
+RTRNN_API const char* rtrnn_version(void) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* Why the last call that failed on this thread failed. */
 RTRNN_API const char* rtrnn_last_error(void) RTRNN_NOEXCEPT;
 
@@ -58,44 +60,44 @@ RTRNN_API rtrnn_stream* rtrnn_stream_fork(const rtrnn_stream* stream) RTRNN_NOEX
 RTRNN_API void rtrnn_stream_free(rtrnn_stream* stream) RTRNN_NOEXCEPT;
 
 /* [real-time] Number, size in floats and memory of inputs and outputs; the memory stays where it is. */
-RTRNN_API size_t rtrnn_stream_input_count(const rtrnn_stream* stream) RTRNN_NOEXCEPT;
-RTRNN_API size_t rtrnn_stream_input_size(const rtrnn_stream* stream, size_t i) RTRNN_NOEXCEPT;
-RTRNN_API float* rtrnn_stream_input(rtrnn_stream* stream, size_t i) RTRNN_NOEXCEPT;
-RTRNN_API size_t rtrnn_stream_output_count(const rtrnn_stream* stream) RTRNN_NOEXCEPT;
-RTRNN_API size_t rtrnn_stream_output_size(const rtrnn_stream* stream, size_t i) RTRNN_NOEXCEPT;
-RTRNN_API const float* rtrnn_stream_output(const rtrnn_stream* stream, size_t i) RTRNN_NOEXCEPT;
+RTRNN_API size_t rtrnn_stream_input_count(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API size_t rtrnn_stream_input_size(const rtrnn_stream* stream, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API float* rtrnn_stream_input(rtrnn_stream* stream, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API size_t rtrnn_stream_output_count(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API size_t rtrnn_stream_output_size(const rtrnn_stream* stream, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API const float* rtrnn_stream_output(const rtrnn_stream* stream, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
 /* [real-time] One timestep on the input memory, into the output memory. */
-RTRNN_API rtrnn_status rtrnn_stream_step(rtrnn_stream* stream) RTRNN_NOEXCEPT;
+RTRNN_API rtrnn_status rtrnn_stream_step(rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] The same for one input and one output: copies `x` in and, where `y` is not NULL, the output out. */
-RTRNN_API rtrnn_status rtrnn_stream_step_copy(rtrnn_stream* stream, const float* x, float* y) RTRNN_NOEXCEPT;
+RTRNN_API rtrnn_status rtrnn_stream_step_copy(rtrnn_stream* stream, const float* x, float* y) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] Computes ahead what depends on the state alone. */
-RTRNN_API void rtrnn_stream_prepare(rtrnn_stream* stream) RTRNN_NOEXCEPT;
+RTRNN_API void rtrnn_stream_prepare(rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] Back to the initial state. */
-RTRNN_API void rtrnn_stream_reset(rtrnn_stream* stream) RTRNN_NOEXCEPT;
+RTRNN_API void rtrnn_stream_reset(rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] `count` timesteps; inputs[i] is (count, input size), outputs[i] is (count, output size). On failure the stream is as
  * before and *failed_at (if not NULL) is the timestep. */
 RTRNN_API rtrnn_status rtrnn_stream_process(rtrnn_stream* stream, const float* const* inputs, float* const* outputs, size_t count,
-                                            size_t* failed_at) RTRNN_NOEXCEPT;
+                                            size_t* failed_at) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] All states as one vector. set_state refuses values that are not finite (RTRNN_NONFINITE_INPUT) unless the stream
  * propagates them. */
-RTRNN_API size_t rtrnn_stream_state_size(const rtrnn_stream* stream) RTRNN_NOEXCEPT;
-RTRNN_API const float* rtrnn_stream_state(const rtrnn_stream* stream) RTRNN_NOEXCEPT;
-RTRNN_API rtrnn_status rtrnn_stream_set_state(rtrnn_stream* stream, const float* state) RTRNN_NOEXCEPT;
+RTRNN_API size_t rtrnn_stream_state_size(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API const float* rtrnn_stream_state(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API rtrnn_status rtrnn_stream_set_state(rtrnn_stream* stream, const float* state) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] Timesteps taken; timesteps refused or held because of a NaN or infinity. */
-RTRNN_API uint64_t rtrnn_stream_steps(const rtrnn_stream* stream) RTRNN_NOEXCEPT;
-RTRNN_API uint64_t rtrnn_stream_nonfinite_count(const rtrnn_stream* stream) RTRNN_NOEXCEPT;
+RTRNN_API uint64_t rtrnn_stream_steps(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API uint64_t rtrnn_stream_nonfinite_count(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
 /* `count` independent streams stepped in lockstep, each with the bits it would have alone. NULL on failure. */
 RTRNN_API rtrnn_batch* rtrnn_batch_create(const rtrnn_plan* plan, size_t count, rtrnn_on_nonfinite on_nonfinite) RTRNN_NOEXCEPT;
 RTRNN_API void rtrnn_batch_free(rtrnn_batch* batch) RTRNN_NOEXCEPT;
 /* [real-time] inputs[i] is (count, input size), outputs[i] is (count, output size). On failure every stream is as before and
  * *failed_at (if not NULL) is the first stream that failed. */
-RTRNN_API rtrnn_status rtrnn_batch_step(rtrnn_batch* batch, const float* const* inputs, float* const* outputs, size_t* failed_at) RTRNN_NOEXCEPT;
+RTRNN_API rtrnn_status rtrnn_batch_step(rtrnn_batch* batch, const float* const* inputs, float* const* outputs, size_t* failed_at) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] */
-RTRNN_API void rtrnn_batch_prepare(rtrnn_batch* batch) RTRNN_NOEXCEPT;
+RTRNN_API void rtrnn_batch_prepare(rtrnn_batch* batch) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] Stream i of the batch, owned by it. */
-RTRNN_API rtrnn_stream* rtrnn_batch_stream(rtrnn_batch* batch, size_t i) RTRNN_NOEXCEPT;
+RTRNN_API rtrnn_stream* rtrnn_batch_stream(rtrnn_batch* batch, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
 #ifdef __cplusplus
 }

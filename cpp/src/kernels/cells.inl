@@ -183,7 +183,7 @@ template <class Products, class Cell, Form form, class V>
 }
 
 template <class Products, class Cell, Form form>
-void cell(const void* args, float* arena) noexcept {
+void cell(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const CellArgs& a = *static_cast<const CellArgs*>(args);
     switch (a.width) {
         case 8: return cell_of_width<Products, Cell, form, Width8>(a, arena);
@@ -193,7 +193,7 @@ void cell(const void* args, float* arena) noexcept {
 }
 
 template <class Products, Form form>
-void gru_before(const void* args, float* arena) noexcept {
+void gru_before(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const CellArgs& a = *static_cast<const CellArgs*>(args);
     switch (a.width) {
         case 8: return gru_before_tiles<Products, form, Width8>(a, arena);
