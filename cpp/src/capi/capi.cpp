@@ -72,12 +72,7 @@ const float* rtrnn_stream_output(const rtrnn_stream* stream, size_t i) noexcept 
 rtrnn_status rtrnn_stream_step(rtrnn_stream* stream) noexcept { return status_of(stream->stream.step()); }
 
 rtrnn_status rtrnn_stream_step_copy(rtrnn_stream* stream, const float* x, float* y) noexcept {
-    const rtrnn::Plan& plan = plan_of(stream);
-    std::memcpy(stream->stream.input(0), x, plan.inputs()[0].size * sizeof(float));
-    const rtrnn::Status status = stream->stream.step();
-    if (y && (status == rtrnn::Status::ok || status == rtrnn::Status::held))
-        std::memcpy(y, stream->stream.output(0), plan.outputs()[0].size * sizeof(float));
-    return status_of(status);
+    return status_of(stream->stream.step(x, y));
 }
 
 void rtrnn_stream_prepare(rtrnn_stream* stream) noexcept { stream->stream.prepare(); }

@@ -84,17 +84,3 @@ void copy(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
         store_up_to(y + i, a.n - i, load_up_to<Native>(x + i, a.n - i));
     }
 }
-
-bool all_finite(const float* x, std::size_t n) noexcept RTRNN_NONBLOCKING {
-    // 0 * x is NaN exactly when x is not finite, and NaN stays in a sum
-    const Native zero = Native::splat(0.0f);
-    Native sum = zero;
-    std::size_t i = 0;
-    for (; i + Native::lanes <= n; i += Native::lanes) sum = fma(Native::load(x + i), zero, sum);
-    if (i < n) sum = fma(Native::load_partial(x + i, static_cast<int>(n - i)), zero, sum);
-    float lanes[Native::lanes];
-    store(lanes, sum);
-    float total = 0.0f;
-    for (float lane : lanes) total += lane;
-    return total == 0.0f;
-}

@@ -153,6 +153,25 @@ struct CopyArgs {
     std::int32_t n;
 };
 
+// `size` floats at `offset` of the arena.
+struct Range {
+    std::ptrdiff_t offset;
+    std::int32_t size;
+};
+
+struct Transfer {
+    std::ptrdiff_t from, to;      // into the arena
+    std::int32_t size;
+};
+
+// How a step that has been computed becomes the Stream's. All sizes but first_output are whole vectors of 8.
+struct CommitArgs {
+    Range outputs, states;        // what has been computed; must be finite
+    const Transfer* transfers;    // of each output to where it can be seen
+    std::int32_t transfer_count;
+    std::int32_t first_output;    // size of output 0
+};
+
 using Kernel = void (*)(const void* args, float* arena) noexcept RTRNN_NONBLOCKING;
 
 // What a matrix-vector loop is for; decides tile widths.
@@ -205,6 +224,11 @@ struct KernelTable {
     Kernel unary, binary, normalize, layer_norm, softmax, reduce, gather, copy;
     bool (*all_finite)(const float* x, std::size_t n) noexcept RTRNN_NONBLOCKING;
     ProbeKernels probe;
+    // Copies x (n) and says whether all of it is finite.
+    bool (*take)(const float* x, float* y, std::size_t n) noexcept RTRNN_NONBLOCKING;
+    // Makes a step's outputs visible, and copies output 0 to y unless that is null. When `check`, changes nothing and gives false if
+    // a value is not finite.
+    bool (*commit)(const CommitArgs& args, float* arena, float* y, bool check) noexcept RTRNN_NONBLOCKING;
 };
 
 }  // namespace rtrnn

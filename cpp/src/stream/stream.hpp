@@ -32,6 +32,9 @@ public:
 
     // One timestep on input(i), into output(i). Equals finish, preceded by prepare if that has not run.
     Status step() noexcept RTRNN_NONBLOCKING;
+    // The same for a network of one input and one output: reads x, writes y unless that is null. y is written when the
+    // status is ok or held.
+    Status step(const float* x, float* y) noexcept RTRNN_NONBLOCKING;
     // Computes ahead what depends on the state alone, so that the next step has less to do. Changes no result.
     void prepare() noexcept RTRNN_NONBLOCKING;
     // Back to the initial state; outputs become zero.
@@ -47,8 +50,8 @@ public:
 
     float* input(std::size_t i) noexcept RTRNN_NONBLOCKING { return arena_.get() + plan_->inputs()[i].offset; }
     const float* output(std::size_t i) const noexcept RTRNN_NONBLOCKING { return arena_.get() + plan_->outputs()[i].offset; }
-    // All states, plan().state_size() floats.
-    const float* state() const noexcept RTRNN_NONBLOCKING { return arena_.get() + plan_->state_offset(); }
+    // All states, plan().state_size() floats; valid until the next call that changes them.
+    const float* state() const noexcept RTRNN_NONBLOCKING { return states(); }
     // False, with nothing changed, when a value is not finite and the Stream does not propagate such values.
     bool set_state(const float* state) noexcept RTRNN_NONBLOCKING;
 
@@ -62,11 +65,15 @@ public:
 
 private:
     Status reject(Status status) noexcept RTRNN_NONBLOCKING;
+    Status advance(float* y) noexcept RTRNN_NONBLOCKING;
+    // The states as they are: steps take turns between two places.
+    float* states() const noexcept RTRNN_NONBLOCKING { return arena_.get() + plan_->state_offset() + (odd_ ? plan_->committed_size() : 0); }
 
     std::shared_ptr<const Plan> plan_;
     AlignedArray<float> arena_;   // the Plan's arena, then the checkpoint: a second committed block
     OnNonFinite on_nonfinite_;
     bool prepared_ = false;
+    bool odd_ = false;            // the next step is an odd one
     std::uint64_t steps_ = 0, nonfinite_ = 0, checkpoint_steps_ = 0;
 };
 
