@@ -36,15 +36,15 @@ template <class V>
     return seen;
 }
 
-bool all_finite(const float* x, std::size_t n) noexcept {
+bool all_finite(const float* x, std::size_t n) noexcept RTRNN_NONBLOCKING {
     const std::size_t wide = n <= short_vector ? 0 : n / Native::lanes * Native::lanes;
     const bool finite = wide == 0 || is_finite(max_magnitudes(Native::splat(0.0f), x, wide));
     return is_finite(max_magnitudes(Width8::splat(0.0f), x + wide, n - wide)) && finite;
 }
 
-bool take(const float* x, float* y, std::size_t n) noexcept { return is_finite(copy_vectors<Width8>(x, y, n)); }
+bool take(const float* x, float* y, std::size_t n) noexcept RTRNN_NONBLOCKING { return is_finite(copy_vectors<Width8>(x, y, n)); }
 
-bool commit(const CommitArgs& a, float* arena, float* y, bool check) noexcept {
+bool commit(const CommitArgs& a, float* arena, float* y, bool check) noexcept RTRNN_NONBLOCKING {
     const auto outputs = static_cast<std::size_t>(a.outputs.size), states = static_cast<std::size_t>(a.states.size);
     if (outputs + states <= short_vector) {
         const Width8 seen = max_magnitudes(Width8::splat(0.0f), arena + a.outputs.offset, outputs);
