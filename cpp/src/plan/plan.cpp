@@ -33,6 +33,7 @@ Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_ke
     Lowering lowering(graph, *kernels_, placement, precisions);
     for (std::size_t i = 0; i < program.size(); ++i) lowering.lower(program[i], i);
     precisions.check_all_used();
+    matrices_ = precisions.chosen();
     lowering.phase = Phase::finish;
     for (const Move& move : placement.final_moves) {
         PlanNode reader{};
