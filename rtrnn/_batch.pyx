@@ -3,7 +3,6 @@
 
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.string cimport memcpy
 
 from rtrnn._stream cimport (
     RTRNN_HELD,
@@ -21,14 +20,16 @@ from rtrnn._stream cimport (
     rtrnn_batch_create,
     rtrnn_batch_fork,
     rtrnn_batch_free,
+    rtrnn_batch_get_state,
     rtrnn_batch_nonfinite_count,
     rtrnn_batch_prepare,
     rtrnn_batch_reset,
     rtrnn_batch_set_state,
-    rtrnn_batch_state,
     rtrnn_batch_step,
+    rtrnn_const_span,
     rtrnn_last_error,
     rtrnn_plan,
+    rtrnn_span,
     rtrnn_status,
 )
 
@@ -63,17 +64,12 @@ cdef class Batch:
         if size < 1:
             raise ValueError(f"a batch needs at least one stream, found {size}")
         capsule = plan._handle()
-        self._adopt(
-            rtrnn_batch_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), size, _policy(on_nonfinite)),
-            plan,
-            size,
-            on_nonfinite,
-        )
-
-    cdef void _adopt(self, rtrnn_batch* handle, object plan, Py_ssize_t size, str on_nonfinite) except *:
-        if handle is NULL:
+        policy = _policy(on_nonfinite)
+        if rtrnn_batch_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), size, policy, &self.handle) != RTRNN_OK:
             raise Error(rtrnn_last_error().decode())
-        self.handle = handle
+        self._adopt(plan, size, on_nonfinite)
+
+    cdef void _adopt(self, object plan, Py_ssize_t size, str on_nonfinite) except *:
         self.size = size
         self.plan = plan
         self.on_nonfinite = on_nonfinite
@@ -101,9 +97,9 @@ cdef class Batch:
         and every stream is as before the call. With on_nonfinite="hold" such a stream repeats its last output while the others
         advance.
         """
-        cdef const float* inputs[MOST]
-        cdef float* outputs[MOST]
-        cdef size_t failed_at = 0
+        cdef rtrnn_const_span inputs[MOST]
+        cdef rtrnn_span outputs[MOST]
+        cdef size_t failed_at = 0, input_count = len(self.inputs_.names), output_count = len(self.outputs_.names)
         cdef Py_ssize_t i
         cdef rtrnn_status status
         cdef list arrays, results
@@ -123,11 +119,13 @@ cdef class Batch:
                 if not _is_plain(result, self.size * size) or result.shape != shape or not result.flags.writeable:
                     raise ValueError(f"out for {name!r}: expected a writable contiguous float32 array of shape {shape}")
         for i in range(len(arrays)):
-            inputs[i] = <const float*>cnp.PyArray_DATA(<cnp.ndarray>arrays[i])
+            inputs[i].data = <const float*>cnp.PyArray_DATA(<cnp.ndarray>arrays[i])
+            inputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>arrays[i])
         for i in range(len(results)):
-            outputs[i] = <float*>cnp.PyArray_DATA(<cnp.ndarray>results[i])
+            outputs[i].data = <float*>cnp.PyArray_DATA(<cnp.ndarray>results[i])
+            outputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>results[i])
         with nogil:
-            status = rtrnn_batch_step(self.handle, inputs, outputs, &failed_at)
+            status = rtrnn_batch_step(self.handle, inputs, input_count, outputs, output_count, &failed_at)
         if status > RTRNN_HELD:
             what = "an input is" if status == RTRNN_NONFINITE_INPUT else "an output or a state would become"
             raise NonFiniteError(f"stream {failed_at}: {what} NaN or infinite; every stream is unchanged")
@@ -155,7 +153,9 @@ cdef class Batch:
     def fork(self):
         """A new Batch of the same Plan whose streams continue from the states of this one's. Allocates."""
         cdef Batch twin = Batch.__new__(Batch)
-        twin._adopt(rtrnn_batch_fork(self.handle), self.plan, self.size, self.on_nonfinite)
+        if rtrnn_batch_fork(self.handle, &twin.handle) != RTRNN_OK:
+            raise MemoryError(rtrnn_last_error().decode())
+        twin._adopt(self.plan, self.size, self.on_nonfinite)
         return twin
 
     def state(self):
@@ -164,7 +164,7 @@ cdef class Batch:
         flat = np.empty((self.size, self.state_size), np.float32)
         cdef float* to = <float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
         for i in range(self.size):
-            memcpy(to + i * self.state_size, rtrnn_batch_state(self.handle, i), self.state_size * sizeof(float))
+            rtrnn_batch_get_state(self.handle, i, to + i * self.state_size, self.state_size)
         out, at = {}, 0
         for name, shape, size in zip(self.states_.names, self.states_.shapes, self.states_.sizes):
             out[name] = np.ascontiguousarray(flat[:, at : at + size]).reshape((self.size, *shape))
@@ -189,7 +189,7 @@ cdef class Batch:
             raise NonFiniteError("the state to set holds a NaN or an infinity; the batch is unchanged")
         cdef const float* values = <const float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
         for i in range(self.size):
-            rtrnn_batch_set_state(self.handle, i, values + i * self.state_size)
+            rtrnn_batch_set_state(self.handle, i, values + i * self.state_size, self.state_size)
 
     @property
     def nonfinite_count(self):

@@ -117,10 +117,10 @@ cdef class Stream:
         self.handle = NULL
 
     def __init__(self, plan, on_nonfinite="error"):
+        cdef rtrnn_stream* handle
         capsule = plan._handle()
         policy = _policy(on_nonfinite)
-        handle = rtrnn_stream_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), policy)
-        if handle is NULL:
+        if rtrnn_stream_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), policy, &handle) != RTRNN_OK:
             raise Error(rtrnn_last_error().decode())
         self._adopt(handle, plan, policy)
 
@@ -171,7 +171,9 @@ cdef class Stream:
             return None
         if self.simple and _is_plain(x, self.input_size) and _significant_equal(<cnp.ndarray>x, self.inputs_.shapes[0]):
             if out is None:
-                status = rtrnn_stream_step_copy(self.handle, <const float*>cnp.PyArray_DATA(<cnp.ndarray>x), NULL)
+                status = rtrnn_stream_step_copy(
+                    self.handle, <const float*>cnp.PyArray_DATA(<cnp.ndarray>x), self.input_size, NULL, 0
+                )
                 if status > RTRNN_HELD:
                     self._raise(status)
                 return self._new_output()
@@ -179,7 +181,9 @@ cdef class Stream:
                 status = rtrnn_stream_step_copy(
                     self.handle,
                     <const float*>cnp.PyArray_DATA(<cnp.ndarray>x),
+                    self.input_size,
                     <float*>cnp.PyArray_DATA(<cnp.ndarray>out),
+                    self.output_size,
                 )
                 if status > RTRNN_HELD:
                     self._raise(status)
@@ -252,24 +256,26 @@ cdef class Stream:
         Several inputs are a dict or a tuple of such arrays. Releases the GIL. When a timestep fails, the error names it and
         the Stream is as it was before the call.
         """
-        cdef const float* inputs[64]
-        cdef float* outputs[64]
+        cdef rtrnn_const_span inputs[64]
+        cdef rtrnn_span outputs[64]
         cdef size_t failed_at = 0
-        cdef size_t count
+        cdef size_t count, input_count = len(self.inputs_.names), output_count = len(self.outputs_.names)
         cdef rtrnn_status status
-        if len(self.inputs_.names) > 64 or len(self.outputs_.names) > 64:
+        if input_count > 64 or output_count > 64:
             raise ValueError("process takes at most 64 inputs and 64 outputs; use step")
         arrays = _block(xs, self.inputs_)
         count = arrays[0].shape[0] if arrays else 0
         results = [np.empty((count, *shape), np.float32) for shape in self.outputs_.shapes]
         for i, array in enumerate(arrays):
-            inputs[i] = <const float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            inputs[i].data = <const float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            inputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>array)
         for i, array in enumerate(results):
-            outputs[i] = <float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            outputs[i].data = <float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            outputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>array)
         with nogil:
             if count > 1:
-                rtrnn_stream_reserve(self.handle)
-            status = rtrnn_stream_process(self.handle, inputs, outputs, count, &failed_at)
+                rtrnn_stream_reserve(self.handle)   # without the memory it works as well, only slower
+            status = rtrnn_stream_process(self.handle, inputs, input_count, outputs, output_count, count, &failed_at)
         if status > RTRNN_HELD:
             self._raise(status, failed_at)
         return _arranged(results, self.outputs_, isinstance(xs, dict))
@@ -277,8 +283,8 @@ cdef class Stream:
     def fork(self):
         """A new Stream of the same Plan that continues from this one's state. Allocates."""
         cdef Stream twin = Stream.__new__(Stream)
-        handle = rtrnn_stream_fork(self.handle)
-        if handle is NULL:
+        cdef rtrnn_stream* handle
+        if rtrnn_stream_fork(self.handle, &handle) != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
         twin._adopt(handle, self.plan, self.policy)
         return twin
@@ -314,7 +320,7 @@ cdef class Stream:
             flat = np.concatenate(parts) if parts else np.empty(0, np.float32)
         else:
             flat = _as_float32(state, "state", (total,), total).ravel()
-        if rtrnn_stream_set_state(self.handle, <const float*>cnp.PyArray_DATA(flat)) != RTRNN_OK:
+        if rtrnn_stream_set_state(self.handle, <const float*>cnp.PyArray_DATA(flat), total) != RTRNN_OK:
             raise NonFiniteError("the state to set holds a NaN or an infinity; the Stream is unchanged")
 
     def state_vector(self, out=None):
@@ -344,6 +350,11 @@ cdef class Stream:
     def isa(self):
         """The instruction set that this Stream runs on."""
         return self.plan.isa
+
+    @property
+    def weights(self):
+        """The precision of each matrix, by ``NODE.ROLE``: what ``weights="auto"`` chose, too."""
+        return self.plan.weights
 
     @property
     def on_nonfinite(self):

@@ -61,7 +61,7 @@ void linear_rows(const LinearArgs& a, float* arena) {
 }
 
 template <class Products>
-void linear(const void* args, float* arena) noexcept {
+void linear(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const LinearArgs& a = *static_cast<const LinearArgs*>(args);
     switch (a.width) {
         case 8: return linear_rows<Products, Width8>(a, arena);

@@ -132,7 +132,7 @@ template <class Cell, class V>
 }
 
 template <class Cell, Form form>
-void many(const void* args, float* arena, std::ptrdiff_t stride, std::int32_t count) noexcept {
+void many(const void* args, float* arena, std::ptrdiff_t stride, std::int32_t count) noexcept RTRNN_NONBLOCKING {
     const CellArgs& a = *static_cast<const CellArgs*>(args);
     for (; count > 0; count -= panel_turn) {
         const int n = count < panel_turn ? count : panel_turn;
@@ -147,7 +147,7 @@ void many(const void* args, float* arena, std::ptrdiff_t stride, std::int32_t co
 
 // The rows of a batch within one arena are many already.
 template <class Products>
-void many_linear(const void* args, float* arena, std::ptrdiff_t stride, std::int32_t count) noexcept {
+void many_linear(const void* args, float* arena, std::ptrdiff_t stride, std::int32_t count) noexcept RTRNN_NONBLOCKING {
     const LinearArgs& a = *static_cast<const LinearArgs*>(args);
     if (a.batch > 1) {
         for (int i = 0; i < count; ++i) linear<Products>(args, arena + i * stride);

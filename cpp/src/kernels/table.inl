@@ -18,6 +18,7 @@
 #include "cells.inl"
 #include "many.inl"
 #include "elementwise.inl"
+#include "commit.inl"
 #include "reduce.inl"
 #include "probe.inl"
 
@@ -42,4 +43,6 @@ constexpr KernelTable table = {
     copy,
     all_finite,
     {probe_read, probe_fma, probe_chains * Native::lanes},
+    take,
+    commit,
 };

@@ -61,6 +61,7 @@ struct PendingCall {
     Kernel kernel, prepare, finish;
     void* args;
     std::size_t refs;
+    std::size_t size;   // of the arguments, in bytes
     std::uint32_t writes;
     ManyKernel many = nullptr;             // the form of `kernel` for many arenas, where it has one
     const CellKernels* cell = nullptr;     // of a cell
@@ -118,13 +119,16 @@ public:
 
     template <class Args>
     void emit(Kernel kernel, const Args& args, ManyKernel many = nullptr) {
-        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, ref_writes<Args>, many});
+        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, sizeof(Args), ref_writes<Args>, many});
     }
     // A cell: in two halves when its recurrent operand is known before the input.
     void emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size);
     void copy(Ref from, Ref to, std::int64_t size);
     // `from` rearranged: element i of the result is element indices[i].
     Ref gathered(Ref from, const std::vector<std::int32_t>& indices);
+
+    // A call's arguments once more.
+    void* copy_of(const PendingCall& call);
 
     // Lowers one node in its phase.
     void lower(const PlanNode& node, std::size_t index);

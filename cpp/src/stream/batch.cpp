@@ -21,15 +21,23 @@ Batch::Batch(std::shared_ptr<const Plan> plan, std::size_t count, OnNonFinite on
 
 Batch::Batch(const Batch& other) : Batch(other.plan_, other.size(), other.streams_.front().on_nonfinite()) {
     std::memcpy(memory_.get(), other.memory_.get(), stride_ * size() * sizeof(float));
-    for (std::size_t n = 0; n < size(); ++n) streams_[n].take_counts(other.streams_[n]);
+    for (std::size_t n = 0; n < size(); ++n) {
+        Stream& mine = streams_[n];
+        const Stream& theirs = other.streams_[n];
+        mine.prepared_ = theirs.prepared_;
+        mine.odd_ = theirs.odd_;
+        mine.steps_ = theirs.steps_;
+        mine.nonfinite_ = theirs.nonfinite_;
+    }
 }
 
-void Batch::run(const std::vector<Call>& calls, std::size_t first, std::size_t count) noexcept RTRNN_NONBLOCKING {
+void Batch::run(const std::vector<Call>& calls, std::size_t first, std::size_t count) noexcept {
     for (const Call& call : calls)
-        run_many(call, memory_.get() + first * stride_, static_cast<std::ptrdiff_t>(stride_), static_cast<std::int32_t>(count));
+        run_many(call, arena(first), static_cast<std::ptrdiff_t>(stride_), static_cast<std::int32_t>(count));
 }
 
-void Batch::prepare(std::size_t first, std::size_t count) noexcept RTRNN_NONBLOCKING {
+void Batch::prepare(std::size_t first, std::size_t count) noexcept {
+    for (std::size_t n = first; n < first + count; ++n) make_even(streams_[n]);
     const bool none = std::none_of(&streams_[first], &streams_[first] + count, [](const Stream& stream) { return stream.prepared_; });
     if (none) run(plan_->prepare_calls(), first, count);
     for (Stream* stream = &streams_[first]; stream != &streams_[first] + count; ++stream) {
@@ -38,13 +46,21 @@ void Batch::prepare(std::size_t first, std::size_t count) noexcept RTRNN_NONBLOC
     }
 }
 
-void Batch::prepare() noexcept RTRNN_NONBLOCKING {
+void Batch::prepare() noexcept {
     for (std::size_t first = 0; first < size(); first += turn_) prepare(first, std::min(turn_, size() - first));
 }
 
-Status Batch::step(const float* const* inputs, float* const* outputs, std::size_t* failed_at) noexcept RTRNN_NONBLOCKING {
+// All Streams of a Batch take even steps, so that one list of calls serves them; one that was stepped by itself is brought back.
+void Batch::make_even(Stream& stream) noexcept {
+    if (!stream.odd_) return;
+    const float* const states = stream.states();
+    stream.odd_ = false;
+    std::memcpy(stream.states(), states, plan_->state_size() * sizeof(float));
+}
+
+Status Batch::step(const float* const* inputs, float* const* outputs, std::size_t* failed_at) noexcept {
     const Plan& plan = *plan_;
-    const auto finite = plan.kernels().all_finite;
+    const KernelTable& kernels = plan.kernels();
     const bool check = streams_.front().on_nonfinite() != OnNonFinite::propagate;
     Status worst = Status::ok;
     // Counts it; false when it fails the step.
@@ -55,13 +71,14 @@ Status Batch::step(const float* const* inputs, float* const* outputs, std::size_
     };
 
     for (std::size_t n = 0; n < size(); ++n) {
-        float* const arena = memory_.get() + n * stride_;
-        for (std::size_t i = 0; i < plan.inputs().size(); ++i) {
-            const Slot& slot = plan.inputs()[i];
-            std::memcpy(arena + slot.offset, inputs[i] + n * slot.size, slot.size * sizeof(float));
-        }
+        make_even(streams_[n]);
         status_[n] = Status::ok;
-        if (check && !finite(arena, plan.input_size()) && !refuse(n, Status::nonfinite_input)) return worst;
+        bool finite = true;
+        for (std::size_t i = 0; i < plan.inputs().size(); ++i) {
+            const std::size_t size = plan.inputs()[i].size;
+            finite = kernels.take(inputs[i] + n * size, streams_[n].input(i), size) && finite;
+        }
+        if (check && !finite && !refuse(n, Status::nonfinite_input)) return worst;
     }
     for (std::size_t first = 0; first < size(); first += turn_) {
         const std::size_t count = std::min(turn_, size() - first);
@@ -69,19 +86,23 @@ Status Batch::step(const float* const* inputs, float* const* outputs, std::size_
         if (prepared) prepare(first, count);
         run(prepared ? plan.finish_calls() : plan.step_calls(), first, count);
     }
+    const CommitArgs& commit = plan.commit(false);
     bool failed = false;
     for (std::size_t n = 0; n < size(); ++n) {
         streams_[n].prepared_ = false;
         if (!check || failed || status_[n] != Status::ok) continue;
-        const float* const pending = memory_.get() + n * stride_ + plan.pending_offset();
-        failed = !finite(pending, plan.committed_size()) && !refuse(n, Status::nonfinite_result);
+        failed = !is_finite(kernels, commit, arena(n)) && !refuse(n, Status::nonfinite_result);
     }
     if (failed) return worst;
     for (std::size_t n = 0; n < size(); ++n) {
-        if (status_[n] == Status::ok) streams_[n].commit();
+        if (status_[n] == Status::ok) {
+            kernels.commit(commit, arena(n), nullptr, false);
+            std::memcpy(arena(n) + plan.state_offset(), arena(n) + commit.states.offset, plan.state_size() * sizeof(float));
+            ++streams_[n].steps_;
+        }
         for (std::size_t i = 0; i < plan.outputs().size(); ++i) {
-            const Slot& slot = plan.outputs()[i];
-            std::memcpy(outputs[i] + n * slot.size, streams_[n].output(i), slot.size * sizeof(float));
+            const std::size_t size = plan.outputs()[i].size;
+            std::memcpy(outputs[i] + n * size, streams_[n].output(i), size * sizeof(float));
         }
     }
     return worst;

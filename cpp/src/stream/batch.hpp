@@ -26,15 +26,17 @@ public:
     // Stream::prepare of each.
     void prepare() noexcept RTRNN_NONBLOCKING;
 
-    std::size_t size() const noexcept { return streams_.size(); }
+    std::size_t size() const noexcept RTRNN_NONBLOCKING { return streams_.size(); }
     // One of them, to be read, written, reset, or stepped by itself.
-    Stream& stream(std::size_t i) noexcept { return streams_[i]; }
-    const Stream& stream(std::size_t i) const noexcept { return streams_[i]; }
-    const Plan& plan() const noexcept { return *plan_; }
+    Stream& stream(std::size_t i) noexcept RTRNN_NONBLOCKING { return streams_[i]; }
+    const Stream& stream(std::size_t i) const noexcept RTRNN_NONBLOCKING { return streams_[i]; }
+    const Plan& plan() const noexcept RTRNN_NONBLOCKING { return *plan_; }
 
 private:
     void run(const std::vector<Call>& calls, std::size_t first, std::size_t count) noexcept RTRNN_NONBLOCKING;
     void prepare(std::size_t first, std::size_t count) noexcept RTRNN_NONBLOCKING;
+    void make_even(Stream& stream) noexcept RTRNN_NONBLOCKING;
+    float* arena(std::size_t n) noexcept RTRNN_NONBLOCKING { return memory_.get() + n * stride_; }
 
     std::shared_ptr<const Plan> plan_;
     std::size_t stride_;   // from one arena to the next, in floats

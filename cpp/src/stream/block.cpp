@@ -24,14 +24,14 @@ Block::Block(const Plan& plan)
     : plan_(plan), stride_(odd_lines(plan.arena_size())), capacity_(std::clamp<std::size_t>(block_floats / stride_, 1, most_timesteps)),
       memory_(aligned_array<float>(stride_ * capacity_)) {}
 
-void Block::pass_on(const std::vector<std::size_t>& states, std::size_t to) noexcept RTRNN_NONBLOCKING {
+void Block::pass_on(const std::vector<std::size_t>& states, std::size_t to) noexcept {
     for (const std::size_t state : states) {
         const Slot& slot = plan_.states()[state];
         std::memcpy(arena(to) + slot.offset, arena(to - 1) + slot.offset + plan_.committed_size(), slot.size * sizeof(float));
     }
 }
 
-void Block::run(const Segment& segment, std::size_t count) noexcept RTRNN_NONBLOCKING {
+void Block::run(const Segment& segment, std::size_t count) noexcept {
     for (std::size_t t = 1; t < count; ++t) pass_on(segment.settled, t);
     const auto stride = static_cast<std::ptrdiff_t>(stride_);
     const auto timesteps = static_cast<std::int32_t>(count);
@@ -46,30 +46,34 @@ void Block::run(const Segment& segment, std::size_t count) noexcept RTRNN_NONBLO
     }
 }
 
-bool Block::run(const Rows& rows, std::size_t count, float* committed, bool check) noexcept RTRNN_NONBLOCKING {
-    const auto finite = plan_.kernels().all_finite;
+bool Block::run(const Rows& rows, std::size_t count, float* states, float* outputs, bool check) noexcept {
+    const KernelTable& kernels = plan_.kernels();
+    const CommitArgs& commit = plan_.commit(false);
     for (std::size_t t = 0; t < count; ++t) {
         const std::ptrdiff_t row = rows.first + static_cast<std::ptrdiff_t>(t) * rows.step;
         for (std::size_t i = 0; i < plan_.inputs().size(); ++i) {
             const Slot& slot = plan_.inputs()[i];
             std::memcpy(arena(t) + slot.offset, rows.inputs[i] + row * static_cast<std::ptrdiff_t>(slot.size), slot.size * sizeof(float));
         }
-        if (check && !finite(arena(t), plan_.input_size())) return false;
+        if (check && !kernels.all_finite(arena(t), plan_.input_size())) return false;
     }
-    const std::size_t state_at = plan_.state_offset() - plan_.committed_offset();
-    std::memcpy(arena(0) + plan_.state_offset(), committed + state_at, plan_.state_size() * sizeof(float));
+    std::memcpy(arena(0) + plan_.state_offset(), states, plan_.state_size() * sizeof(float));
     for (const Segment& segment : plan_.segments()) run(segment, count);
     for (std::size_t t = 0; check && t < count; ++t)
-        if (!finite(arena(t) + plan_.pending_offset(), plan_.committed_size())) return false;
+        if (!is_finite(kernels, commit, arena(t))) return false;
     for (std::size_t t = 0; t < count; ++t) {
         const std::ptrdiff_t row = rows.first + static_cast<std::ptrdiff_t>(t) * rows.step;
         for (std::size_t i = 0; i < plan_.outputs().size(); ++i) {
             const Slot& slot = plan_.outputs()[i];
-            std::memcpy(rows.outputs[i] + row * static_cast<std::ptrdiff_t>(slot.size), arena(t) + slot.offset + plan_.committed_size(),
-                        slot.size * sizeof(float));
+            std::memcpy(rows.outputs[i] + row * static_cast<std::ptrdiff_t>(slot.size), arena(t) + commit.transfers[i].from, slot.size * sizeof(float));
         }
     }
-    std::memcpy(committed, arena(count - 1) + plan_.pending_offset(), plan_.committed_size() * sizeof(float));
+    const float* const last = arena(count - 1);
+    for (std::size_t i = 0; i < plan_.outputs().size(); ++i) {
+        const Slot& slot = plan_.outputs()[i];
+        std::memcpy(outputs + (slot.offset - plan_.committed_offset()), last + commit.transfers[i].from, slot.size * sizeof(float));
+    }
+    std::memcpy(states, last + plan_.state_offset() + plan_.committed_size(), plan_.state_size() * sizeof(float));
     return true;
 }
 

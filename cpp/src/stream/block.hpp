@@ -22,18 +22,18 @@ public:
 
     explicit Block(const Plan& plan);   // of a Plan that outlives it
 
-    std::size_t capacity() const noexcept { return capacity_; }
+    std::size_t capacity() const noexcept RTRNN_NONBLOCKING { return capacity_; }
 
-    // Takes `count` <= capacity() timesteps from `committed`, a committed block, and leaves the last one there. False, with nothing changed,
-    // when `check` and anything on the way is not finite.
-    bool run(const Rows& rows, std::size_t count, float* committed, bool check) noexcept RTRNN_NONBLOCKING;
+    // Takes `count` <= capacity() timesteps from `states` and leaves those of the last one there, and its outputs in `outputs`, laid out as in a
+    // committed block. False, with nothing changed, when `check` and anything on the way is not finite.
+    bool run(const Rows& rows, std::size_t count, float* states, float* outputs, bool check) noexcept RTRNN_NONBLOCKING;
 
-    std::size_t memory_bytes() const noexcept { return capacity_ * stride_ * sizeof(float); }
+    std::size_t memory_bytes() const noexcept RTRNN_NONBLOCKING { return capacity_ * stride_ * sizeof(float); }
 
 private:
     void run(const Segment& segment, std::size_t count) noexcept RTRNN_NONBLOCKING;
     void pass_on(const std::vector<std::size_t>& states, std::size_t to) noexcept RTRNN_NONBLOCKING;
-    float* arena(std::size_t t) noexcept { return memory_.get() + t * stride_; }
+    float* arena(std::size_t t) noexcept RTRNN_NONBLOCKING { return memory_.get() + t * stride_; }
 
     const Plan& plan_;
     std::size_t stride_, capacity_;
