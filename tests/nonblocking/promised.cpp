@@ -1,6 +1,7 @@
 // compiles: every call that the interfaces promise to a real-time thread
 #include "kernels/kernels.hpp"
 #include "rtrnn/rtrnn.h"
+#include "stream/batch.hpp"
 #include "stream/stream.hpp"
 
 void c_interface(rtrnn_stream* stream, rtrnn_batch* batch, float* x, const float* const* xs, float* const* ys) noexcept RTRNN_NONBLOCKING {
@@ -48,4 +49,12 @@ void kernels(const rtrnn::KernelTable& table, const rtrnn::Call& call, const rtr
     table.all_finite(arena, 1);
     matrix.sums(matrix, 0, {arena, 1.0f}, 1, arena, arena);
     matrix.arrange(integers, 1);
+}
+
+void many(rtrnn::Batch& batch, const rtrnn::Call& call, const float* const* xs, float* const* ys, float* arena) noexcept RTRNN_NONBLOCKING {
+    batch.step(xs, ys, nullptr);
+    batch.prepare();
+    batch.stream(0).reset();
+    batch.size();
+    rtrnn::run_many(call, arena, 16, 2);
 }

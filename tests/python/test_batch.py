@@ -125,7 +125,7 @@ def test_a_bad_row() -> None:
     bad = xs[1].copy()
     bad[2, 0] = np.nan
     strict, holding, open_ = (model.batch(4, on_nonfinite=p) for p in ("error", "hold", "propagate"))
-    first = [b.step(xs[0]) for b in (strict, holding, open_)][0]
+    first, *_ = [b.step(xs[0]) for b in (strict, holding, open_)]
     state = strict.state()
     with pytest.raises(rtrnn.NonFiniteError, match="stream 2: an input is NaN or infinite; every stream is unchanged"):
         strict.step(bad)

@@ -95,16 +95,18 @@ int whole_panels(const W* weights, const float* bias, const Operands& x, int col
     constexpr int per_tile = gates * V::lanes / P::lanes;
     static_assert(tiles == 1 || per_tile == 1, "the rows of a panel are evenly spaced");
     constexpr int rows = panel_rows<per_tile * tiles, partials, P>, together = panel_count<rows, partials, P>;
-    if constexpr (together < 2) return 0;
-    const std::ptrdiff_t row_step = tiles == 1 ? P::lanes : static_cast<std::ptrdiff_t>(cols) * V::lanes;
-    int done = 0;
-    for (; done + together <= count; done += together) {
-        for (int r = 0; r < per_tile * tiles; r += rows) {
-            panel<partials, rows, together, P>(weights + r * row_step, row_step, gates * V::lanes, bias + r * P::lanes, x.x + done * x.stride,
-                                               x.stride, cols, sums + done * sums_stride + r * P::lanes, sums_stride);
+    if constexpr (together < 2) return 0;   // no gain
+    else {
+        const std::ptrdiff_t row_step = tiles == 1 ? P::lanes : static_cast<std::ptrdiff_t>(cols) * V::lanes;
+        int done = 0;
+        for (; done + together <= count; done += together) {
+            for (int r = 0; r < per_tile * tiles; r += rows) {
+                panel<partials, rows, together, P>(weights + r * row_step, row_step, gates * V::lanes, bias + r * P::lanes,
+                                                   x.x + done * x.stride, x.stride, cols, sums + done * sums_stride + r * P::lanes, sums_stride);
+            }
         }
+        return done;
     }
-    return done;
 }
 
 // For each of `count` operands the sums of `tiles` tiles from `tile` on, [tile][gate][lane], `sums_stride` apart.
