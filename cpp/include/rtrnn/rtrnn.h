@@ -47,7 +47,7 @@ RTRNN_API const char* rtrnn_version(void) RTRNN_NOEXCEPT;
 /* Why the last call that failed on this thread failed. */
 RTRNN_API const char* rtrnn_last_error(void) RTRNN_NOEXCEPT;
 
-/* A plan from a .rtrnn file. `weights` is the precision that its matrices are packed in: "f32", "f16", "bf16", "i16" or "i8"; NULL or
+/* A plan from a .rtrnn file. `weights` is the precision that its matrices are packed in: "f32", "f16", "bf16", "i16", "i8" or "i8a14"; NULL or
  * "" is "f32". `isa` NULL or "" chooses the best (or RTRNN_ISA). NULL on failure. */
 RTRNN_API rtrnn_plan* rtrnn_plan_load(const char* path, const char* weights, const char* isa) RTRNN_NOEXCEPT;
 RTRNN_API void rtrnn_plan_free(rtrnn_plan* plan) RTRNN_NOEXCEPT;
