@@ -18,7 +18,8 @@ from rtrnn.precision.matrices import cell_rows, matrices_of
 
 PRECISIONS = ("f32", "f16", "bf16", "i16", "i8a14", "i8")
 LINEAR = [(12, 32), (32, 64), (16, 256), (64, 64), (128, 128), (256, 64), (256, 256), (400, 500)]
-CELLS = [(rtrnn.GRU, 16, 16), (rtrnn.GRU, 32, 32), (rtrnn.GRU, 64, 64), (rtrnn.LSTM, 47, 64), (rtrnn.GRU, 64, 128), (rtrnn.LSTM, 64, 32), (rtrnn.GRU, 500, 600)]
+GRUS = [(16, 16), (32, 32), (64, 64), (64, 128), (500, 600)]
+LSTMS = [(47, 64), (64, 32)]
 FAR = [(900, 900), (1300, 1300)]
 ROUNDS = 40
 
@@ -30,7 +31,7 @@ def networks() -> list[rtrnn.Model]:
         return (rng.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32)
 
     made: list[rtrnn.Model] = [rtrnn.Linear(tensor(rows, cols)) for rows, cols in LINEAR + FAR]
-    for kind, inputs, hidden in CELLS:
+    for kind, inputs, hidden in [(rtrnn.GRU, *size) for size in GRUS] + [(rtrnn.LSTM, *size) for size in LSTMS]:
         rows = hidden * (4 if kind is rtrnn.LSTM else 3)
         made.append(kind(tensor(rows, inputs), tensor(rows, hidden), tensor(rows), tensor(rows)))
     return made
