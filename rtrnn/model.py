@@ -156,9 +156,10 @@ class Model:
         (:class:`rtrnn.ModelWarning`): drifting and white noise, steps and sinusoids, with the mean and deviation of the
         network's own normaliser where it has one. `budget` is the largest error allowed along that trajectory: of every
         element of every output the RMS of the difference from f32 weights, relative to the element's spread there
-        (:mod:`rtrnn.precision.errors`); of made-up input half of it is used. `goal` "memory" in place of "speed" takes the
-        smallest weights, also where a matrix is too small to be any faster for it. A network with reverse layers gets one
-        precision for all its matrices.
+        (:mod:`rtrnn.precision.errors`). It holds on that trajectory and may be passed on another: recorded data may use all of
+        it, so let them show what the network will meet; of made-up input half of it is used.
+        `goal` "memory" in place of "speed" takes the smallest weights, also where a matrix is too small to be any faster for
+        it. A network with reverse layers gets one precision for all its matrices.
 
         The same data give the same choice, on every machine with the instruction set `isa`. ``str()`` of the choice says
         what it is. Runs the network some times over the data, allocates; kept for the next call.
