@@ -124,12 +124,12 @@ class Model:
         """A new Stream in the initial state.
 
         `weights` is the precision that the matrices of rnn, gru, lstm and linear nodes are packed in: "f32"; "i16" or "i8",
-        integers times a scale for each row, with operands of 14 bits and exact sums; "f16" or "bf16", widened as they are
-        read. Everything else stays float32. "auto" chooses for each matrix, with `data` and `budget`, what
-        :meth:`choose_weights` finds; :attr:`Stream.weights` tells. Such a choice can be given itself, and so can a mapping
-        from ``NODE.ROLE`` to a precision, over f32. `isa` forces an instruction set of :func:`rtrnn.isa_available`.
-        `on_nonfinite` says what a NaN or an infinity does: "error" (raise, state unchanged), "hold" (repeat the last
-        output, state unchanged, counted), or "propagate".
+        integers times a scale for each row, with operands of 14 bits and exact sums ("i8" rounds a state to 8 bits, "i8a14"
+        to 14 as well); "f16" or "bf16", widened as they are read. Everything else stays float32. "auto" chooses for each
+        matrix, with `data` and `budget`, what :meth:`choose_weights` finds; :attr:`Stream.weights` tells. Such a choice can
+        be given itself, and so can a mapping from ``NODE.ROLE`` to a precision, over f32. `isa` forces an instruction set
+        of :func:`rtrnn.isa_available`. `on_nonfinite` says what a NaN or an infinity does: "error" (raise, state
+        unchanged), "hold" (repeat the last output, state unchanged, counted), or "propagate".
 
         Raises :class:`rtrnn.UnsupportedError` for a network with reverse or bidirectional layers (see :meth:`run`) and for
         an unknown or unavailable `isa`, for an unknown precision and for weights that do not fit it; ValueError for a
@@ -159,9 +159,10 @@ class Model:
         (:class:`rtrnn.ModelWarning`): drifting and white noise, steps and sinusoids, with the mean and deviation of the
         network's own normaliser where it has one. `budget` is the largest error allowed along that trajectory: of every
         element of every output the RMS of the difference from f32 weights, relative to the element's spread there
-        (:mod:`rtrnn.precision.errors`); the search uses four fifths of it. `goal` "memory" in place of "speed" takes the
-        smallest weights, also where a matrix is too small to be any faster for it. A network with reverse layers gets one
-        precision for all its matrices.
+        (:mod:`rtrnn.precision.errors`). It holds on that trajectory and may be passed on another: recorded data may use all of
+        it, so let them show what the network will meet; of made-up input half of it is used.
+        `goal` "memory" in place of "speed" takes the smallest weights, also where a matrix is too small to be any faster for
+        it. A network with reverse layers gets one precision for all its matrices.
 
         The same data give the same choice, on every machine with the instruction set `isa`. ``str()`` of the choice says
         what it is. Runs the network some times over the data, allocates; kept for the next call.

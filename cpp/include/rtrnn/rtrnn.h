@@ -92,7 +92,7 @@ typedef struct rtrnn_override {
  * of this struct the caller was built with: it grows at its end only. */
 typedef struct rtrnn_options {
     size_t struct_size;
-    const char* weights;               /* precision of all matrices: "f32" (default), "f16", "bf16", "i16" or "i8" */
+    const char* weights;               /* precision of all matrices: "f32" (default), "f16", "bf16", "i16", "i8" or "i8a14" */
     const char* isa;                   /* instruction set; default: RTRNN_ISA of the environment, else the best this CPU has */
     const rtrnn_override* overrides;   /* matrices with a precision of their own */
     size_t override_count;

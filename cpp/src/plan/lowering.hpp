@@ -101,13 +101,10 @@ public:
     // The same for a vector, as pack_vector packs it: zeros for null.
     const float* packed(const float* bias, std::int64_t rows, std::int64_t width, const std::vector<int>& gates);
     // The precision that this Plan's options give a node's matrix.
-    Precision precision(const PlanNode& node, const char* role) { return precisions_.of(node.source->name, role); }
-    // The same for one that is multiplied by a recurrent state. The entries of a state are of like size, and 8 bits of them lose
-    // nothing beside i8 weights; an input's small entries would be lost beside its large ones.
-    Precision state_precision(const PlanNode& node, const char* role) {
-        const Precision p = precision(node, role);
-        return p == Precision::i8 ? Precision::i8_state : p;
-    }
+    Precision precision(const PlanNode& node, const char* role) { return precisions_.of(node.source->name, role).of_input; }
+    // The same for one that is multiplied by a recurrent state. The entries of a state are of like size, so 8 bits of them may do; an
+    // input's small entries would be lost beside its large ones.
+    Precision state_precision(const PlanNode& node, const char* role) { return precisions_.of(node.source->name, role).of_state; }
     // A matrix packed in a precision; shared as above.
     Matrix matrix(const MatrixSource& source, Precision precision);
     // Room for `size` values of an operand, as a matrix of this precision reads it.

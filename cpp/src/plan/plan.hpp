@@ -60,7 +60,7 @@ public:
 
     std::size_t constant_bytes() const { return constant_bytes_; }
     // The precision of each matrix, by "NODE.ROLE" (options.hpp).
-    const std::map<std::string, Precision>& matrices() const { return matrices_; }
+    const std::map<std::string, const NamedPrecision*>& matrices() const { return matrices_; }
 
 private:
     struct Turn {
@@ -75,7 +75,7 @@ private:
 
     const KernelTable* kernels_;
     std::uint64_t fingerprint_;
-    std::map<std::string, Precision> matrices_;
+    std::map<std::string, const NamedPrecision*> matrices_;
     std::vector<Slot> inputs_, outputs_, states_;
     std::size_t committed_offset_ = 0, pending_offset_ = 0, committed_size_ = 0, state_offset_ = 0, state_size_ = 0;
     std::size_t input_size_ = 0, arena_size_ = 0, constant_bytes_ = 0;
