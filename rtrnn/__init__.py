@@ -23,6 +23,7 @@ from rtrnn.errors import (
 )
 
 if TYPE_CHECKING:
+    from rtrnn._loop import Loop
     from rtrnn._stream import Batch, Stream
     from rtrnn.layers import GRU, LSTM, RNN, Activation, LayerNorm, Linear, Normalizer, Sequential
     from rtrnn.loading import from_torch, load
@@ -39,6 +40,7 @@ __all__ = [
     "GraphError",
     "LayerNorm",
     "Linear",
+    "Loop",
     "MissingExtraError",
     "Model",
     "ModelWarning",
@@ -89,6 +91,7 @@ _LAZY = {
     "LSTM": "rtrnn.layers",
     "LayerNorm": "rtrnn.layers",
     "Linear": "rtrnn.layers",
+    "Loop": "rtrnn._loop",
     "Model": "rtrnn.model",
     "Normalizer": "rtrnn.layers",
     "RNN": "rtrnn.layers",
