@@ -41,9 +41,9 @@ cdef extern from "rtrnn/rtrnn.h" nogil:
         int64_t min_ns, max_ns
         double mean_ns
 
-    void rtrnn_loop_options_init(rtrnn_loop_options*) noexcept
-    rtrnn_loop* rtrnn_loop_create(const rtrnn_stream*, const rtrnn_loop_options*) noexcept
-    void rtrnn_loop_free(rtrnn_loop*) noexcept
+    const rtrnn_loop_options RTRNN_LOOP_OPTIONS_INIT
+    rtrnn_status rtrnn_loop_create(const rtrnn_stream*, const rtrnn_loop_options*, rtrnn_loop**) noexcept
+    rtrnn_status rtrnn_loop_free(rtrnn_loop*) noexcept
     rtrnn_status rtrnn_loop_start(rtrnn_loop*) noexcept
     rtrnn_status rtrnn_loop_stop(rtrnn_loop*) noexcept
     int rtrnn_loop_running(const rtrnn_loop*) noexcept
@@ -131,7 +131,7 @@ cdef class Loop:
         lock_memory=False,
         **stream_options,
     ):
-        cdef rtrnn_loop_options options
+        cdef rtrnn_loop_options options = RTRNN_LOOP_OPTIONS_INIT
         cdef cnp.ndarray values = None
         cdef Stream stream
         if self.handle is not NULL:
@@ -146,7 +146,6 @@ cdef class Loop:
             raise TypeError(f"expected a Model or a Stream, found {type(source).__name__}")
         if not (isinstance(rate, (int, float, np.number)) and 0 < rate < math.inf):
             raise ValueError(f"rate: expected periods per second above 0, found {rate!r}")
-        rtrnn_loop_options_init(&options)
         options.period_ns = _ns(1 / rate, "rate")
         # 0 has a meaning of its own in the C interface.
         if deadline is not None and not deadline > 0:
@@ -164,8 +163,7 @@ cdef class Loop:
             values = _flat(watchdog, self.outputs_, "watchdog")
             options.watchdog = <const float*>cnp.PyArray_DATA(values)
             options.watchdog_size = cnp.PyArray_SIZE(values)
-        self.handle = rtrnn_loop_create(stream.handle, &options)
-        if self.handle is NULL:
+        if rtrnn_loop_create(stream.handle, &options, &self.handle) != RTRNN_OK:
             raise ValueError(rtrnn_last_error().decode())
         self.input_size = rtrnn_loop_input_size(self.handle)
         self.output_size = rtrnn_loop_output_size(self.handle)

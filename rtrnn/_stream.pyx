@@ -117,10 +117,10 @@ cdef class Stream:
         self.handle = NULL
 
     def __init__(self, plan, on_nonfinite="error"):
+        cdef rtrnn_stream* handle
         capsule = plan._handle()
         policy = _policy(on_nonfinite)
-        handle = rtrnn_stream_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), policy)
-        if handle is NULL:
+        if rtrnn_stream_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), policy, &handle) != RTRNN_OK:
             raise Error(rtrnn_last_error().decode())
         self._adopt(handle, plan, policy)
 
@@ -171,7 +171,9 @@ cdef class Stream:
             return None
         if self.simple and _is_plain(x, self.input_size) and _significant_equal(<cnp.ndarray>x, self.inputs_.shapes[0]):
             if out is None:
-                status = rtrnn_stream_step_copy(self.handle, <const float*>cnp.PyArray_DATA(<cnp.ndarray>x), NULL)
+                status = rtrnn_stream_step_copy(
+                    self.handle, <const float*>cnp.PyArray_DATA(<cnp.ndarray>x), self.input_size, NULL, 0
+                )
                 if status > RTRNN_HELD:
                     self._raise(status)
                 return self._new_output()
@@ -179,7 +181,9 @@ cdef class Stream:
                 status = rtrnn_stream_step_copy(
                     self.handle,
                     <const float*>cnp.PyArray_DATA(<cnp.ndarray>x),
+                    self.input_size,
                     <float*>cnp.PyArray_DATA(<cnp.ndarray>out),
+                    self.output_size,
                 )
                 if status > RTRNN_HELD:
                     self._raise(status)
@@ -252,22 +256,24 @@ cdef class Stream:
         Several inputs are a dict or a tuple of such arrays. Releases the GIL. When a timestep fails, the error names it and
         the Stream is as it was before the call.
         """
-        cdef const float* inputs[64]
-        cdef float* outputs[64]
+        cdef rtrnn_const_span inputs[64]
+        cdef rtrnn_span outputs[64]
         cdef size_t failed_at = 0
-        cdef size_t count
+        cdef size_t count, input_count = len(self.inputs_.names), output_count = len(self.outputs_.names)
         cdef rtrnn_status status
-        if len(self.inputs_.names) > 64 or len(self.outputs_.names) > 64:
+        if input_count > 64 or output_count > 64:
             raise ValueError("process takes at most 64 inputs and 64 outputs; use step")
         arrays = _block(xs, self.inputs_)
         count = arrays[0].shape[0] if arrays else 0
         results = [np.empty((count, *shape), np.float32) for shape in self.outputs_.shapes]
         for i, array in enumerate(arrays):
-            inputs[i] = <const float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            inputs[i].data = <const float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            inputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>array)
         for i, array in enumerate(results):
-            outputs[i] = <float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            outputs[i].data = <float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            outputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>array)
         with nogil:
-            status = rtrnn_stream_process(self.handle, inputs, outputs, count, &failed_at)
+            status = rtrnn_stream_process(self.handle, inputs, input_count, outputs, output_count, count, &failed_at)
         if status > RTRNN_HELD:
             self._raise(status, failed_at)
         return _arranged(results, self.outputs_, isinstance(xs, dict))
@@ -275,8 +281,8 @@ cdef class Stream:
     def fork(self):
         """A new Stream of the same Plan that continues from this one's state. Allocates."""
         cdef Stream twin = Stream.__new__(Stream)
-        handle = rtrnn_stream_fork(self.handle)
-        if handle is NULL:
+        cdef rtrnn_stream* handle
+        if rtrnn_stream_fork(self.handle, &handle) != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
         twin._adopt(handle, self.plan, self.policy)
         return twin
@@ -312,7 +318,7 @@ cdef class Stream:
             flat = np.concatenate(parts) if parts else np.empty(0, np.float32)
         else:
             flat = _as_float32(state, "state", (total,), total).ravel()
-        if rtrnn_stream_set_state(self.handle, <const float*>cnp.PyArray_DATA(flat)) != RTRNN_OK:
+        if rtrnn_stream_set_state(self.handle, <const float*>cnp.PyArray_DATA(flat), total) != RTRNN_OK:
             raise NonFiniteError("the state to set holds a NaN or an infinity; the Stream is unchanged")
 
     def state_vector(self, out=None):
@@ -421,10 +427,9 @@ cdef class Batch:
         if size < 1:
             raise ValueError(f"a batch needs at least one stream, found {size}")
         capsule = plan._handle()
-        self.handle = rtrnn_batch_create(
-            <rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), size, _policy(on_nonfinite)
-        )
-        if self.handle is NULL:
+        if rtrnn_batch_create(
+            <rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), size, _policy(on_nonfinite), &self.handle
+        ) != RTRNN_OK:
             raise Error(rtrnn_last_error().decode())
         self.size = size
         self.plan = plan
@@ -446,9 +451,9 @@ cdef class Batch:
 
         Errors are those of :meth:`Stream.step`; the message names the stream, and every stream is as before the call.
         """
-        cdef const float* inputs[64]
-        cdef float* outputs[64]
-        cdef size_t failed_at = 0
+        cdef rtrnn_const_span inputs[64]
+        cdef rtrnn_span outputs[64]
+        cdef size_t failed_at = 0, input_count = len(self.inputs_.names), output_count = len(self.outputs_.names)
         cdef rtrnn_status status
         arrays = _block(x, self.inputs_)
         for array, name in zip(arrays, self.inputs_.names):
@@ -463,11 +468,13 @@ cdef class Batch:
                 if not _is_plain(result, self.size * size) or not result.flags.writeable:
                     raise ValueError(f"out: expected a writable contiguous float32 array of shape {(self.size, *shape)}")
         for i, array in enumerate(arrays):
-            inputs[i] = <const float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            inputs[i].data = <const float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            inputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>array)
         for i, array in enumerate(results):
-            outputs[i] = <float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            outputs[i].data = <float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            outputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>array)
         with nogil:
-            status = rtrnn_batch_step(self.handle, inputs, outputs, &failed_at)
+            status = rtrnn_batch_step(self.handle, inputs, input_count, outputs, output_count, &failed_at)
         if status > RTRNN_HELD:
             what = "an input is" if status == RTRNN_NONFINITE_INPUT else "an output or a state would become"
             raise NonFiniteError(f"stream {failed_at}: {what} NaN or infinite; every stream is unchanged")
@@ -483,18 +490,14 @@ cdef class Batch:
         if chosen.shape != (self.size,) or chosen.dtype != bool:
             raise ValueError(f"mask: expected {self.size} booleans, found {chosen.dtype} of shape {chosen.shape}")
         for i in np.flatnonzero(chosen):
-            rtrnn_stream_reset(rtrnn_batch_stream(self.handle, i))
+            rtrnn_batch_reset(self.handle, i)
 
     def state(self):
         """A copy of every state, by name: (n, *shape)."""
         cdef Py_ssize_t i, total = sum(self.states_.sizes)
         flat = np.empty((self.size, total), np.float32)
         for i in range(self.size):
-            memcpy(
-                <float*>cnp.PyArray_DATA(<cnp.ndarray>flat) + i * total,
-                rtrnn_stream_state(rtrnn_batch_stream(self.handle, i)),
-                total * sizeof(float),
-            )
+            rtrnn_batch_get_state(self.handle, i, <float*>cnp.PyArray_DATA(<cnp.ndarray>flat) + i * total, total)
         out, at = {}, 0
         for name, shape, size in zip(self.states_.names, self.states_.shapes, self.states_.sizes):
             out[name] = np.ascontiguousarray(flat[:, at : at + size]).reshape((self.size, *shape))
@@ -519,7 +522,7 @@ cdef class Batch:
             raise NonFiniteError("the state to set holds a NaN or an infinity; the batch is unchanged")
         for i in range(self.size):
             row = flat[i]
-            rtrnn_stream_set_state(rtrnn_batch_stream(self.handle, i), <const float*>cnp.PyArray_DATA(<cnp.ndarray>row))
+            rtrnn_batch_set_state(self.handle, i, <const float*>cnp.PyArray_DATA(<cnp.ndarray>row), row.size)
 
     def __repr__(self):
         return f"<rtrnn.Batch of {self.size} streams, {self.plan.isa}>"

@@ -220,7 +220,7 @@ void bind_plan(py::module_& m) {
         })
         // A C handle on this Plan for rtrnn._stream.
         .def("_handle", [](const std::shared_ptr<Plan>& plan) {
-            return py::capsule(new rtrnn_plan{plan}, "rtrnn_plan", [](PyObject* capsule) {
+            return py::capsule(new rtrnn_plan(plan), "rtrnn_plan", [](PyObject* capsule) {
                 rtrnn_plan_free(static_cast<rtrnn_plan*>(PyCapsule_GetPointer(capsule, "rtrnn_plan")));
             });
         });

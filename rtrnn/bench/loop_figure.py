@@ -34,6 +34,7 @@ def draw_loops(rows: dict[str, LoopStats], title: str, rate: float, path: str | 
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator
     except ImportError as error:
         raise MissingExtraError("drawing needs matplotlib: pip install 'rtrnn[bench]'") from error
     figure = Figure(figsize=(13.5, 4.8), layout="constrained")
@@ -47,12 +48,13 @@ def draw_loops(rows: dict[str, LoopStats], title: str, rate: float, path: str | 
     for name, times in steps.items():
         counts = binned(times, edges)
         histogram.stairs(counts, edges * 1e6, fill=True, alpha=0.3, color=colours[name])
-        histogram.stairs(counts, edges * 1e6, color=colours[name], linewidth=1.3, label=name)
+        label = f"{name}: p50 {_us(times.p50)}, p99.9 {_us(times.p999)}, max {_us(times.max)} us"
+        histogram.stairs(counts, edges * 1e6, color=colours[name], linewidth=1.3, label=label)
         histogram.axvline(times.p999 * 1e6, color=colours[name], linestyle=":", linewidth=1.3)
-        _longer(tail, times, colours[name], f"{name}\np99.9 {times.p999 * 1e6:,.1f} us, max {times.max * 1e6:,.0f} us")
+        _longer(tail, times, colours[name])
     for name, stats in rows.items():
         if stats.wake_up.count:
-            _longer(wake_up, stats.wake_up, colours[name], name)
+            _longer(wake_up, stats.wake_up, colours[name])
     histogram.set_yscale("log")
     histogram.set_ylim(bottom=0.7)
     histogram.set(title="time inside the step (dotted: p99.9)", xlabel="microseconds", ylabel="periods")
@@ -66,8 +68,13 @@ def draw_loops(rows: dict[str, LoopStats], title: str, rate: float, path: str | 
     for axis in (histogram, tail, wake_up):
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+        # Between the decades only where there are few.
+        low, high = axis.get_xlim()
+        between = (2, 5) if high < 100 * low else ()
+        axis.xaxis.set_minor_locator(LogLocator(subs=between))
+        axis.xaxis.set_minor_formatter(lambda x, _: f"{x:g}")
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8, framealpha=0.9)
+    figure.legend(loc="outside lower center", ncols=len(steps), fontsize=9, frameon=False)
     figure.suptitle(title, fontsize=10)
     try:
         figure.savefig(str(path), dpi=130)
@@ -75,7 +82,11 @@ def draw_loops(rows: dict[str, LoopStats], title: str, rate: float, path: str | 
         raise UnsupportedError(f"{path}: {' '.join(str(error).split())}") from error
 
 
-def _longer(axis: Any, times: Times, colour: str, label: str) -> None:
+def _us(seconds: float) -> str:
+    return f"{seconds * 1e6:,.2f}" if seconds < 10e-6 else f"{seconds * 1e6:,.0f}"
+
+
+def _longer(axis: Any, times: Times, colour: str) -> None:
     """The share of durations that are longer, down to one of all, over the duration."""
     uppers, counts = times.histogram
     seen = np.cumsum(counts).astype(float)
@@ -83,6 +94,6 @@ def _longer(axis: Any, times: Times, colour: str, label: str) -> None:
     # The last bucket holds the longest, which nothing exceeds: its share is that of itself.
     longer = np.maximum(total - seen, 1) / total
     x = np.clip(uppers, times.min, times.max)
-    axis.step(np.concatenate([[times.min], x]) * 1e6, np.concatenate([[1.0], longer]), where="post", color=colour, label=label)
+    axis.step(np.concatenate([[times.min], x]) * 1e6, np.concatenate([[1.0], longer]), where="post", color=colour)
     axis.plot([times.max * 1e6], [1 / total], "o", color=colour, markersize=4)
     axis.set_yscale("log")
