@@ -350,6 +350,11 @@ cdef class Stream:
         return self.plan.isa
 
     @property
+    def weights(self):
+        """The precision of each matrix, by ``NODE.ROLE``: what ``weights="auto"`` chose, too."""
+        return self.plan.weights
+
+    @property
     def on_nonfinite(self):
         return {value: name for name, value in _POLICIES.items()}[<int>self.policy]
 

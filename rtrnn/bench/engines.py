@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rtrnn import _core
 
 if TYPE_CHECKING:
-    from rtrnn.model import Model
+    from rtrnn.model import Model, Weights
 
 __all__ = [
     "BatchStep",
@@ -177,7 +177,7 @@ class Native:
     steps_per_call = 1
     native = True
 
-    def __init__(self, model: Model, weights: str = "f32", part: str = "step") -> None:
+    def __init__(self, model: Model, weights: Weights = "f32", part: str = "step") -> None:
         self.name = {
             "step": "rtrnn C++ step",
             "finish": "rtrnn C++ step after prepare",

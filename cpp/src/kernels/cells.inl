@@ -116,16 +116,13 @@ void cell_tiles(const CellArgs& a, float* arena) {
     if constexpr (form != Form::prepare) x_rows.begin(a.weight_ih, resolve(a.x, arena), a.input_size, arena + a.x_quantized.offset);
     if constexpr (form != Form::finish) h_rows.begin(a.weight_hh, h, a.recurrent_size, arena + a.h_quantized.offset);
     for (int row = 0; row < a.hidden_size; row += V::lanes) {
-        Sums<V, gates> h_sums;
-        if constexpr (form == Form::finish) {
-            h_sums = load_sums<gates, V>(prepared + gates * row);
-        } else {
-            h_sums = h_rows.next_kept(a.bias_hh + gates * row);
-        }
         if constexpr (form == Form::prepare) {
-            store_sums(prepared + gates * row, h_sums);
+            store_sums(prepared + gates * row, h_rows.next(a.bias_hh + gates * row));
+        } else if constexpr (form == Form::finish) {
+            Cell::template combine<standard>(a, state, row, x_rows.next(a.bias_ih + gates * row), load_sums<gates, V>(prepared + gates * row));
         } else {
-            Cell::template combine<standard>(a, state, row, x_rows.next(a.bias_ih + gates * row), h_sums);
+            const Sums<V, gates> x_sums = x_rows.next_kept(a.bias_ih + gates * row);
+            Cell::template combine<standard>(a, state, row, x_sums, h_rows.next(a.bias_hh + gates * row));
         }
     }
 }
@@ -183,7 +180,7 @@ template <class Products, class Cell, Form form, class V>
 }
 
 template <class Products, class Cell, Form form>
-void cell(const void* args, float* arena) noexcept {
+void cell(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const CellArgs& a = *static_cast<const CellArgs*>(args);
     switch (a.width) {
         case 8: return cell_of_width<Products, Cell, form, Width8>(a, arena);
@@ -193,7 +190,7 @@ void cell(const void* args, float* arena) noexcept {
 }
 
 template <class Products, Form form>
-void gru_before(const void* args, float* arena) noexcept {
+void gru_before(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const CellArgs& a = *static_cast<const CellArgs*>(args);
     switch (a.width) {
         case 8: return gru_before_tiles<Products, form, Width8>(a, arena);

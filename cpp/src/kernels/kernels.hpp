@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "rtrnn/realtime.h"
+
 namespace rtrnn {
 
 // A float operand: `base` when it is a constant of the Plan, else `offset` floats into the arena.
@@ -48,11 +50,11 @@ struct Operand {
 struct Matrix;
 
 // Rearranges a quantised operand, in place, for the sums of a matrix.
-using Arrange = void (*)(std::int16_t* values, std::int32_t count) noexcept;
+using Arrange = void (*)(std::int16_t* values, std::int32_t count) noexcept RTRNN_NONBLOCKING;
 
 // One tile's sums W x + bias: [gate][width]; bias likewise.
 using TileSums = void (*)(const Matrix& matrix, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias,
-                          float* sums) noexcept;
+                          float* sums) noexcept RTRNN_NONBLOCKING;
 
 // Weights of a matrix (rows, cols) are packed in tiles of `width` rows: tile by tile, column by column,
 // gate by gate, `width` consecutive rows; missing rows are zero. Columns of integers go in groups of TileTable::group:
@@ -151,7 +153,26 @@ struct CopyArgs {
     std::int32_t n;
 };
 
-using Kernel = void (*)(const void* args, float* arena) noexcept;
+// `size` floats at `offset` of the arena.
+struct Range {
+    std::ptrdiff_t offset;
+    std::int32_t size;
+};
+
+struct Transfer {
+    std::ptrdiff_t from, to;      // into the arena
+    std::int32_t size;
+};
+
+// How a step that has been computed becomes the Stream's. All sizes but first_output are whole vectors of 8.
+struct CommitArgs {
+    Range outputs, states;        // what has been computed; must be finite
+    const Transfer* transfers;    // of each output to where it can be seen
+    std::int32_t transfer_count;
+    std::int32_t first_output;    // size of output 0
+};
+
+using Kernel = void (*)(const void* args, float* arena) noexcept RTRNN_NONBLOCKING;
 
 // What a matrix-vector loop is for; decides tile widths.
 enum class Cell : std::int32_t { linear, rnn, gru, lstm };
@@ -201,8 +222,13 @@ struct KernelTable {
     MatrixKernels any;          // each matrix in a precision of its own, its sums formed by Matrix::sums
     TileTable tiles[precisions];
     Kernel unary, binary, normalize, layer_norm, softmax, reduce, gather, copy;
-    bool (*all_finite)(const float* x, std::size_t n) noexcept;
+    bool (*all_finite)(const float* x, std::size_t n) noexcept RTRNN_NONBLOCKING;
     ProbeKernels probe;
+    // Copies x (n) and says whether all of it is finite.
+    bool (*take)(const float* x, float* y, std::size_t n) noexcept RTRNN_NONBLOCKING;
+    // Makes a step's outputs visible, and copies output 0 to y unless that is null. When `check`, changes nothing and gives false if
+    // a value is not finite.
+    bool (*commit)(const CommitArgs& args, float* arena, float* y, bool check) noexcept RTRNN_NONBLOCKING;
 };
 
 }  // namespace rtrnn

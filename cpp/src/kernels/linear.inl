@@ -40,7 +40,7 @@ void linear_tiles(Called, const LinearArgs& a, float* arena) {
 }
 
 template <class Products>
-void linear(const void* args, float* arena) noexcept {
+void linear(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const LinearArgs& a = *static_cast<const LinearArgs*>(args);
     switch (a.width) {
         case 8: return linear_tiles<Width8>(Products{}, a, arena);

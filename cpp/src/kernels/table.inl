@@ -16,6 +16,7 @@
 #include "linear.inl"
 #include "cells.inl"
 #include "elementwise.inl"
+#include "commit.inl"
 #include "reduce.inl"
 #include "probe.inl"
 
@@ -40,4 +41,6 @@ constexpr KernelTable table = {
     copy,
     all_finite,
     {probe_read, probe_fma, probe_chains * Native::lanes},
+    take,
+    commit,
 };

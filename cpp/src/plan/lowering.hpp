@@ -40,6 +40,7 @@ struct PendingCall {
     Kernel kernel, prepare, finish;
     void* args;
     std::size_t refs;
+    std::size_t size;   // of the arguments, in bytes
 };
 
 // Rows of a matrix as the kernels want them: `gates` of a (gates * rows, cols) tensor, in tiles of `width` rows.
@@ -94,13 +95,16 @@ public:
 
     template <class Args>
     void emit(Kernel kernel, const Args& args) {
-        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>});
+        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, sizeof(Args)});
     }
     // A cell: in two halves when its recurrent operand is known before the input.
     void emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size);
     void copy(Ref from, Ref to, std::int64_t size);
     // `from` rearranged: element i of the result is element indices[i].
     Ref gathered(Ref from, const std::vector<std::int32_t>& indices);
+
+    // A call's arguments once more.
+    void* copy_of(const PendingCall& call);
 
     // Lowers one node in its phase.
     void lower(const PlanNode& node, std::size_t index);

@@ -26,16 +26,15 @@ PrecisionChoice::PrecisionChoice(const PlanOptions& options) : default_(parse(op
 
 Precision PrecisionChoice::of(const std::string& node, const char* role) {
     const std::string matrix = node + "." + role;
-    known_.insert(matrix);
     const auto found = overrides_.find(matrix);
-    return found == overrides_.end() ? default_ : found->second;
+    return chosen_[matrix] = found == overrides_.end() ? default_ : found->second;
 }
 
 void PrecisionChoice::check_all_used() const {
     for (const auto& [matrix, precision] : overrides_) {
-        if (known_.count(matrix)) continue;
+        if (chosen_.count(matrix)) continue;
         std::string list;
-        for (const std::string& name : known_) list += (list.empty() ? "" : ", ") + name;
+        for (const auto& [name, unused] : chosen_) list += (list.empty() ? "" : ", ") + name;
         throw Error(ErrorKind::invalid_argument,
                     "weights of '" + matrix + "': the network has no such matrix; it has " + (list.empty() ? "none" : list));
     }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <map>
-#include <set>
 #include <string>
 
 #include "export.hpp"
@@ -26,13 +25,15 @@ public:
     Precision of(const std::string& node, const char* role);
     // Throws Error(invalid_argument) when an override named a matrix that nobody asked about.
     void check_all_used() const;
+    // What was answered, by "NODE.ROLE".
+    const std::map<std::string, Precision>& chosen() const { return chosen_; }
 
 private:
     Precision default_;
     std::map<std::string, Precision> overrides_;
-    std::set<std::string> known_;
+    std::map<std::string, Precision> chosen_;
 };
 
-const char* precision_name(Precision precision);
+RTRNN_EXPORT const char* precision_name(Precision precision);
 
 }  // namespace rtrnn

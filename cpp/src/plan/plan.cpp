@@ -33,6 +33,7 @@ Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_ke
     Lowering lowering(graph, *kernels_, placement, precisions);
     for (std::size_t i = 0; i < program.size(); ++i) lowering.lower(program[i], i);
     precisions.check_all_used();
+    matrices_ = precisions.chosen();
     lowering.phase = Phase::finish;
     for (const Move& move : placement.final_moves) {
         PlanNode reader{};
@@ -82,17 +83,47 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
             std::memcpy(initial_state_.get() + (states_[i].offset - state_offset_), initial->data.get(), states_[i].size * sizeof(float));
 
     arena_size_ = at + assign_temporaries(lowering.calls, placement, at, offsets);
-    for (PendingCall& call : lowering.calls) {
+    std::vector<std::size_t> odd_offsets = offsets;
+    for (std::size_t i = 0; i < states_.size(); ++i)
+        std::swap(odd_offsets[static_cast<std::size_t>(placement.states[i])], odd_offsets[static_cast<std::size_t>(placement.next_states[i])]);
+    std::vector<PendingCall> odd_calls = lowering.calls;
+    for (PendingCall& call : odd_calls) call.args = lowering.copy_of(call);
+    make_calls(lowering.calls, offsets, calls_[0]);
+    make_calls(odd_calls, odd_offsets, calls_[1]);
+    make_commit(placement, offsets, false);
+    make_commit(placement, odd_offsets, true);
+}
+
+void Plan::make_calls(std::vector<PendingCall>& calls, const std::vector<std::size_t>& offsets, Turn& turn) {
+    for (PendingCall& call : calls) {
         resolve_refs(call, offsets);
-        if (call.phase == Phase::prepare) prepare_.push_back({call.kernel, call.args});
+        if (call.phase == Phase::prepare) turn.prepare.push_back({call.kernel, call.args});
     }
-    step_ = prepare_;
-    for (const PendingCall& call : lowering.calls) {
+    turn.step = turn.prepare;
+    for (const PendingCall& call : calls) {
         if (call.phase == Phase::prepare) continue;
-        step_.push_back({call.kernel, call.args});
-        finish_.push_back({call.phase == Phase::split ? call.finish : call.kernel, call.args});
-        if (call.phase == Phase::split) prepare_.push_back({call.prepare, call.args});
+        turn.step.push_back({call.kernel, call.args});
+        turn.finish.push_back({call.phase == Phase::split ? call.finish : call.kernel, call.args});
+        if (call.phase == Phase::split) turn.prepare.push_back({call.prepare, call.args});
     }
+}
+
+void Plan::make_commit(const Placement& placement, const std::vector<std::size_t>& offsets, bool odd) {
+    Turn& turn = calls_[odd];
+    const std::size_t output_floats = state_offset_ - committed_offset_;
+    bool any_of_its_own = false;
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+        const Place& source = placement.output_sources[i];
+        const auto from = static_cast<std::ptrdiff_t>(offsets[static_cast<std::size_t>(source.buffer)]) + source.offset;
+        turn.transfers.push_back({from, static_cast<std::ptrdiff_t>(outputs_[i].offset), static_cast<std::int32_t>((outputs_[i].size + 7) / 8 * 8)});
+        any_of_its_own = any_of_its_own || source.buffer == placement.outputs[i];
+    }
+    const auto states = static_cast<std::ptrdiff_t>(odd ? state_offset_ : state_offset_ + committed_size_);
+    turn.commit.outputs = {static_cast<std::ptrdiff_t>(pending_offset_), any_of_its_own ? static_cast<std::int32_t>(output_floats) : 0};
+    turn.commit.states = {states, static_cast<std::int32_t>(committed_size_ - output_floats)};
+    turn.commit.transfers = turn.transfers.data();
+    turn.commit.transfer_count = static_cast<std::int32_t>(turn.transfers.size());
+    turn.commit.first_output = outputs_.empty() ? 0 : static_cast<std::int32_t>(outputs_[0].size);
 }
 
 }  // namespace rtrnn

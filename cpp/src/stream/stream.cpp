@@ -20,20 +20,31 @@ Stream::Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite)
 
 Stream::Stream(const Stream& other)
     : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_))), on_nonfinite_(other.on_nonfinite_), prepared_(other.prepared_),
-      steps_(other.steps_), nonfinite_(other.nonfinite_) {
+      odd_(other.odd_), steps_(other.steps_), nonfinite_(other.nonfinite_) {
     std::memcpy(arena_.get(), other.arena_.get(), total_floats(*plan_) * sizeof(float));
 }
 
 Status Stream::step() noexcept {
-    const Plan& plan = *plan_;
-    float* arena = arena_.get();
     const bool check = on_nonfinite_ != OnNonFinite::propagate;
-    if (check && !plan.kernels().all_finite(arena, plan.input_size())) return reject(Status::nonfinite_input);
-    run(prepared_ ? plan.finish_calls() : plan.step_calls(), arena);
+    if (check && !plan_->kernels().all_finite(arena_.get(), plan_->input_size())) return reject(Status::nonfinite_input);
+    return advance(nullptr);
+}
+
+Status Stream::step(const float* x, float* y) noexcept {
+    const Plan& plan = *plan_;
+    const bool check = on_nonfinite_ != OnNonFinite::propagate;
+    const bool finite = plan.kernels().take(x, input(0), plan.inputs()[0].size);
+    const Status status = check && !finite ? reject(Status::nonfinite_input) : advance(y);
+    if (status == Status::held && y != nullptr) std::memcpy(y, output(0), plan.outputs()[0].size * sizeof(float));
+    return status;
+}
+
+Status Stream::advance(float* y) noexcept {
+    const Plan& plan = *plan_;
+    run(prepared_ ? plan.finish_calls(odd_) : plan.step_calls(odd_), arena_.get());
     prepared_ = false;
-    const float* pending = arena + plan.pending_offset();
-    if (check && !plan.kernels().all_finite(pending, plan.committed_size())) return reject(Status::nonfinite_result);
-    std::memcpy(arena + plan.committed_offset(), pending, plan.committed_size() * sizeof(float));
+    if (!plan.kernels().commit(plan.commit(odd_), arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return reject(Status::nonfinite_result);
+    odd_ = !odd_;
     ++steps_;
     return Status::ok;
 }
@@ -45,32 +56,34 @@ Status Stream::reject(Status status) noexcept {
 
 void Stream::prepare() noexcept {
     if (prepared_) return;
-    run(plan_->prepare_calls(), arena_.get());
+    run(plan_->prepare_calls(odd_), arena_.get());
     prepared_ = true;
 }
 
 void Stream::warm() noexcept {
     prepare();
+    // All of a step, but that nothing of it becomes visible.
     const Plan& plan = *plan_;
-    float* arena = arena_.get();
-    // All of a step but the commit. Its temporaries may lie where prepare's results are.
-    plan.kernels().all_finite(arena, plan.input_size());
-    run(plan.finish_calls(), arena);
-    plan.kernels().all_finite(arena + plan.pending_offset(), plan.committed_size());
+    plan.kernels().all_finite(arena_.get(), plan.input_size());
+    run(plan.finish_calls(odd_), arena_.get());
+    CommitArgs hidden = plan.commit(odd_);
+    hidden.transfer_count = 0;
+    plan.kernels().commit(hidden, arena_.get(), nullptr, true);
+    // The step's temporaries may lie where prepare's results were.
     prepared_ = false;
     prepare();
 }
 
 void Stream::reset() noexcept {
-    float* committed = arena_.get() + plan_->committed_offset();
-    std::memset(committed, 0, plan_->committed_size() * sizeof(float));
-    std::memcpy(arena_.get() + plan_->state_offset(), plan_->initial_state(), plan_->state_size() * sizeof(float));
+    odd_ = false;
     prepared_ = false;
+    std::memset(arena_.get() + plan_->committed_offset(), 0, plan_->committed_size() * sizeof(float));
+    std::memcpy(states(), plan_->initial_state(), plan_->state_size() * sizeof(float));
 }
 
 bool Stream::set_state(const float* state) noexcept {
     if (on_nonfinite_ != OnNonFinite::propagate && !plan_->kernels().all_finite(state, plan_->state_size())) return false;
-    std::memcpy(arena_.get() + plan_->state_offset(), state, plan_->state_size() * sizeof(float));
+    std::memmove(states(), state, plan_->state_size() * sizeof(float));
     prepared_ = false;
     return true;
 }
@@ -100,13 +113,20 @@ Status Stream::process(const float* const* inputs, float* const* outputs, std::s
     return worst;
 }
 
+// A checkpoint is laid out like the committed block.
 void Stream::checkpoint() noexcept {
-    std::memcpy(arena_.get() + plan_->arena_size(), arena_.get() + plan_->committed_offset(), plan_->committed_size() * sizeof(float));
+    const std::size_t outputs = plan_->state_offset() - plan_->committed_offset();
+    float* checkpoint = arena_.get() + plan_->arena_size();
+    std::memcpy(checkpoint, arena_.get() + plan_->committed_offset(), outputs * sizeof(float));
+    std::memcpy(checkpoint + outputs, states(), plan_->state_size() * sizeof(float));
     checkpoint_steps_ = steps_;
 }
 
 void Stream::rollback() noexcept {
-    std::memcpy(arena_.get() + plan_->committed_offset(), arena_.get() + plan_->arena_size(), plan_->committed_size() * sizeof(float));
+    const std::size_t outputs = plan_->state_offset() - plan_->committed_offset();
+    const float* checkpoint = arena_.get() + plan_->arena_size();
+    std::memcpy(arena_.get() + plan_->committed_offset(), checkpoint, outputs * sizeof(float));
+    std::memcpy(states(), checkpoint + outputs, plan_->state_size() * sizeof(float));
     steps_ = checkpoint_steps_;
     prepared_ = false;
 }
