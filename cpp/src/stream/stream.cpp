@@ -66,6 +66,20 @@ void Stream::prepare() noexcept {
     prepared_ = true;
 }
 
+void Stream::warm() noexcept {
+    prepare();
+    // All of a step, but that nothing of it becomes visible.
+    const Plan& plan = *plan_;
+    plan.kernels().all_finite(arena_.get(), plan.input_size());
+    run(plan.finish_calls(odd_), arena_.get());
+    CommitArgs hidden = plan.commit(odd_);
+    hidden.transfer_count = 0;
+    plan.kernels().commit(hidden, arena_.get(), nullptr, true);
+    // The step's temporaries may lie where prepare's results were.
+    prepared_ = false;
+    prepare();
+}
+
 void Stream::reset() noexcept {
     odd_ = false;
     prepared_ = false;
