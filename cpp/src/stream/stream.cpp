@@ -47,9 +47,10 @@ Status Stream::step(const float* x, float* y) noexcept {
 
 Status Stream::advance(float* y) noexcept {
     const Plan& plan = *plan_;
-    run(prepared_ ? plan.finish_calls(odd_) : plan.step_calls(odd_), arena_.get());
+    const Plan::Turn& turn = plan.turn(odd_);
+    run(prepared_ ? turn.finish : turn.step, arena_.get());
     prepared_ = false;
-    if (!plan.kernels().commit(plan.commit(odd_), arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return reject(Status::nonfinite_result);
+    if (!plan.kernels().commit(turn.commit, arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return reject(Status::nonfinite_result);
     odd_ = !odd_;
     ++steps_;
     return Status::ok;
