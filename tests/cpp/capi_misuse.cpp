@@ -54,6 +54,9 @@ void expect_refused(rtrnn_plan* plan, rtrnn_stream* stream, rtrnn_batch* batch, 
     made = reinterpret_cast<rtrnn_stream*>(bytes);
     CHECK(rtrnn_stream_fork(stream, &made) == RTRNN_INVALID_HANDLE);
     CHECK(made == nullptr);
+    made_batch = reinterpret_cast<rtrnn_batch*>(bytes);
+    CHECK(rtrnn_batch_fork(batch, &made_batch) == RTRNN_INVALID_HANDLE);
+    CHECK(made_batch == nullptr);
 
     for (const rtrnn_port port : {RTRNN_INPUT, RTRNN_OUTPUT, RTRNN_STATE}) {
         CHECK(rtrnn_plan_port_count(plan, port) == 0);
@@ -82,6 +85,7 @@ void expect_refused(rtrnn_plan* plan, rtrnn_stream* stream, rtrnn_batch* batch, 
     CHECK(rtrnn_stream_nonfinite_count(stream) == 0);
     CHECK(rtrnn_stream_memory_bytes(stream) == 0);
     CHECK(rtrnn_batch_count(batch) == 0);
+    CHECK(rtrnn_batch_nonfinite_count(batch, 0) == 0);
     CHECK(rtrnn_loop_running(loop) == 0);
     CHECK(rtrnn_loop_input_size(loop) == 0);
     CHECK(rtrnn_loop_output_size(loop) == 0);
@@ -173,6 +177,7 @@ TEST_CASE("misuse: sizes that are not the network's, and NULL where there should
     for (const rtrnn_span wrong : {rtrnn_span{ys.data(), 10}, rtrnn_span{nullptr, 15}})
         CHECK(rtrnn_batch_step(h.batch, &in, 1, &wrong, 1, nullptr) == bad);
     CHECK(rtrnn_batch_reset(h.batch, 3) == bad);
+    CHECK(rtrnn_batch_nonfinite_count(h.batch, 3) == 0);
     CHECK(rtrnn_batch_get_state(h.batch, 3, state.data(), 42) == bad);
     CHECK(rtrnn_batch_set_state(h.batch, 0, state.data(), 41) == bad);
     CHECK(rtrnn_stream_input(h.stream, 1) == nullptr);

@@ -5,8 +5,10 @@
 #ifndef RTRNN_REALTIME_H
 #define RTRNN_REALTIME_H
 
-#if defined(__clang__) && defined(__has_attribute)
-#if __has_attribute(nonblocking)
+#if defined(__clang__) && __clang_major__ >= 20
+#if defined(__cplusplus)
+#define RTRNN_NONBLOCKING [[clang::nonblocking]]
+#else
 #define RTRNN_NONBLOCKING __attribute__((nonblocking))
 #endif
 #endif

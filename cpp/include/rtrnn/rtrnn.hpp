@@ -254,11 +254,23 @@ public:
     Batch(const Plan& plan, std::size_t count, OnNonFinite on_nonfinite = OnNonFinite::error) {
         detail::require(create(*this, plan, count, on_nonfinite));
     }
+    Batch fork() const {
+        Batch twin;
+        detail::require(create_fork(twin, *this));
+        return twin;
+    }
 #endif
     static Status create(Batch& batch, const Plan& plan, std::size_t count, OnNonFinite on_nonfinite = OnNonFinite::error) noexcept {
         rtrnn_batch* made = nullptr;
         const rtrnn_status status = rtrnn_batch_create(plan.handle(), count, static_cast<rtrnn_on_nonfinite>(on_nonfinite), &made);
         batch.handle_.reset(made);
+        return detail::status(status);
+    }
+
+    static Status create_fork(Batch& fork, const Batch& batch) noexcept {
+        rtrnn_batch* made = nullptr;
+        const rtrnn_status status = rtrnn_batch_fork(batch.handle(), &made);
+        fork.handle_.reset(made);
         return detail::status(status);
     }
 
@@ -281,6 +293,8 @@ public:
         return detail::status(rtrnn_batch_set_state(handle(), i, state.data(), state.size()));
     }
 
+    std::uint64_t nonfinite_count(std::size_t i) const noexcept { return rtrnn_batch_nonfinite_count(handle(), i); }
+
     rtrnn_batch* handle() const noexcept { return handle_.get(); }
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
@@ -295,8 +309,7 @@ using LoopTimes = rtrnn_loop_times;
 enum class LoopTime : std::int32_t { step = RTRNN_LOOP_STEP, response = RTRNN_LOOP_RESPONSE, wake_up = RTRNN_LOOP_WAKE_UP, prepare = RTRNN_LOOP_PREPARE };
 
 inline LoopOptions loop_options() noexcept {
-    LoopOptions options;
-    rtrnn_loop_options_init(&options, sizeof options);
+    const LoopOptions options = RTRNN_LOOP_OPTIONS_INIT;
     return options;
 }
 

@@ -90,6 +90,7 @@ rtrnn_status rtrnn_stream_step_copy(rtrnn_stream* stream, const float* x, size_t
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
     if (x_size != stream->x_size || (!x && x_size) || (y ? y_size != stream->y_size : y_size != 0)) return RTRNN_INVALID_ARGUMENT;
     const rtrnn::Plan& plan = plan_of(stream);
+    if (plan.inputs().size() == 1 && plan.outputs().size() == 1) return status_of(stream->stream.step(x, y));
     std::size_t i = 0;
     for (const Slot& slot : plan.inputs()) {
         std::memcpy(stream->stream.input(i++), x, slot.size * sizeof(float));
@@ -116,6 +117,11 @@ rtrnn_status rtrnn_stream_reset(rtrnn_stream* stream) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
     stream->stream.reset();
     return RTRNN_OK;
+}
+
+rtrnn_status rtrnn_stream_reserve(rtrnn_stream* stream) noexcept {
+    if (!valid(stream)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_stream_reserve: the stream is NULL, freed or not a stream");
+    return guarded([&] { stream->stream.reserve(); });
 }
 
 rtrnn_status rtrnn_stream_process(rtrnn_stream* stream, const rtrnn_const_span* inputs, size_t input_count, const rtrnn_span* outputs,
