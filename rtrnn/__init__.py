@@ -24,6 +24,7 @@ from rtrnn.errors import (
 
 if TYPE_CHECKING:
     from rtrnn._batch import Batch
+    from rtrnn._loop import Loop
     from rtrnn._stream import Stream
     from rtrnn.layers import GRU, LSTM, RNN, Activation, LayerNorm, Linear, Normalizer, Sequential
     from rtrnn.loading import from_torch, load
@@ -40,6 +41,7 @@ __all__ = [
     "GraphError",
     "LayerNorm",
     "Linear",
+    "Loop",
     "MissingExtraError",
     "Model",
     "ModelWarning",
@@ -90,6 +92,7 @@ _LAZY = {
     "LSTM": "rtrnn.layers",
     "LayerNorm": "rtrnn.layers",
     "Linear": "rtrnn.layers",
+    "Loop": "rtrnn._loop",
     "Model": "rtrnn.model",
     "Normalizer": "rtrnn.layers",
     "RNN": "rtrnn.layers",

@@ -20,6 +20,7 @@ cdef extern from "rtrnn/rtrnn.h" nogil:
         RTRNN_UNSUPPORTED
         RTRNN_IO
         RTRNN_OUT_OF_MEMORY
+        RTRNN_SYSTEM
         RTRNN_INTERNAL
     ctypedef enum rtrnn_on_nonfinite:
         RTRNN_ON_NONFINITE_ERROR

@@ -155,21 +155,20 @@ struct CopyArgs {
 
 // `size` floats at `offset` of the arena.
 struct Range {
-    std::ptrdiff_t offset;
-    std::int32_t size;
+    std::ptrdiff_t offset, size;
 };
 
 struct Transfer {
     std::ptrdiff_t from, to;      // into the arena
-    std::int32_t size;
+    std::ptrdiff_t size;
 };
 
-// How a step that has been computed becomes the Stream's. All sizes but first_output are whole vectors of 8.
+// How a step that has been computed becomes the Stream's.
 struct CommitArgs {
-    Range outputs, states;        // what has been computed; must be finite
-    const Transfer* transfers;    // of each output to where it can be seen
-    std::int32_t transfer_count;
-    std::int32_t first_output;    // size of output 0
+    Range outputs, states;        // what has been computed and must be finite; whole cache lines
+    const Transfer* transfers;    // of each output, from there to where it can be seen; whole vectors of 8
+    std::ptrdiff_t transfer_count;
+    std::ptrdiff_t first_output;  // size of output 0
 };
 
 using Kernel = void (*)(const void* args, float* arena) noexcept RTRNN_NONBLOCKING;

@@ -110,8 +110,8 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
         std::swap(odd_offsets[static_cast<std::size_t>(placement.states[i])], odd_offsets[static_cast<std::size_t>(placement.next_states[i])]);
     std::vector<PendingCall> odd_calls = lowering.calls;
     for (PendingCall& call : odd_calls) call.args = lowering.copy_of(call);
-    make_calls(lowering.calls, offsets, calls_[0]);
-    make_calls(odd_calls, odd_offsets, calls_[1]);
+    make_calls(lowering.calls, offsets, turns_[0]);
+    make_calls(odd_calls, odd_offsets, turns_[1]);
     make_commit(placement, offsets, false);
     make_commit(placement, odd_offsets, true);
 }
@@ -135,21 +135,20 @@ void Plan::make_calls(std::vector<PendingCall>& calls, const std::vector<std::si
 }
 
 void Plan::make_commit(const Placement& placement, const std::vector<std::size_t>& offsets, bool odd) {
-    Turn& turn = calls_[odd];
-    const std::size_t output_floats = state_offset_ - committed_offset_;
+    Turn& turn = turns_[odd];
+    const auto floats = [](std::size_t n) { return static_cast<std::ptrdiff_t>(n); };
+    const std::ptrdiff_t output_block = floats(state_offset_ - committed_offset_), state_block = floats(committed_size_) - output_block;
     bool any_of_its_own = false;
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
         const Place& source = placement.output_sources[i];
-        const auto from = static_cast<std::ptrdiff_t>(offsets[static_cast<std::size_t>(source.buffer)]) + source.offset;
-        turn.transfers.push_back({from, static_cast<std::ptrdiff_t>(outputs_[i].offset), static_cast<std::int32_t>((outputs_[i].size + 7) / 8 * 8)});
+        turn.transfers.push_back({floats(offsets[static_cast<std::size_t>(source.buffer)]) + source.offset, floats(outputs_[i].offset), floats((outputs_[i].size + 7) / 8 * 8)});
         any_of_its_own = any_of_its_own || source.buffer == placement.outputs[i];
     }
-    const auto states = static_cast<std::ptrdiff_t>(odd ? state_offset_ : state_offset_ + committed_size_);
-    turn.commit.outputs = {static_cast<std::ptrdiff_t>(pending_offset_), any_of_its_own ? static_cast<std::int32_t>(output_floats) : 0};
-    turn.commit.states = {states, static_cast<std::int32_t>(committed_size_ - output_floats)};
+    turn.commit.outputs = {floats(pending_offset_), any_of_its_own ? output_block : 0};
+    turn.commit.states = {floats(odd ? state_offset_ : state_offset_ + committed_size_), state_block};
     turn.commit.transfers = turn.transfers.data();
-    turn.commit.transfer_count = static_cast<std::int32_t>(turn.transfers.size());
-    turn.commit.first_output = outputs_.empty() ? 0 : static_cast<std::int32_t>(outputs_[0].size);
+    turn.commit.transfer_count = floats(turn.transfers.size());
+    turn.commit.first_output = outputs_.empty() ? 0 : floats(outputs_[0].size);
 }
 
 }  // namespace rtrnn

@@ -47,9 +47,10 @@ Status Stream::step(const float* x, float* y) noexcept {
 
 Status Stream::advance(float* y) noexcept {
     const Plan& plan = *plan_;
-    run(prepared_ ? plan.finish_calls(odd_) : plan.step_calls(odd_), arena_.get());
+    const Plan::Turn& turn = plan.turn(odd_);
+    run(prepared_ ? turn.finish : turn.step, arena_.get());
     prepared_ = false;
-    if (!plan.kernels().commit(plan.commit(odd_), arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return reject(Status::nonfinite_result);
+    if (!plan.kernels().commit(turn.commit, arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return reject(Status::nonfinite_result);
     odd_ = !odd_;
     ++steps_;
     return Status::ok;
@@ -64,6 +65,20 @@ void Stream::prepare() noexcept {
     if (prepared_) return;
     run(plan_->prepare_calls(odd_), arena_.get());
     prepared_ = true;
+}
+
+void Stream::warm() noexcept {
+    prepare();
+    // All of a step, but that nothing of it becomes visible.
+    const Plan& plan = *plan_;
+    plan.kernels().all_finite(arena_.get(), plan.input_size());
+    run(plan.finish_calls(odd_), arena_.get());
+    CommitArgs hidden = plan.commit(odd_);
+    hidden.transfer_count = 0;
+    plan.kernels().commit(hidden, arena_.get(), nullptr, true);
+    // The step's temporaries may lie where prepare's results were.
+    prepared_ = false;
+    prepare();
 }
 
 void Stream::reset() noexcept {

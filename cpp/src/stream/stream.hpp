@@ -38,6 +38,9 @@ public:
     Status step(const float* x, float* y) noexcept RTRNN_NONBLOCKING;
     // Computes ahead what depends on the state alone, so that the next step has less to do. Changes no result.
     void prepare() noexcept RTRNN_NONBLOCKING;
+    // Brings what the next step will use into the caches, code as well as weights: takes a step on whatever the inputs hold, throws its
+    // result away and prepares anew. Changes no result. For a loop that waits for an observation.
+    void warm() noexcept RTRNN_NONBLOCKING;
     // Back to the initial state; outputs become zero.
     void reset() noexcept RTRNN_NONBLOCKING;
 
