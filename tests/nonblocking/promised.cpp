@@ -1,9 +1,10 @@
 // compiles: every call that the interfaces promise to a real-time thread
 #include "kernels/kernels.hpp"
+#include "loop/loop.hpp"
 #include "rtrnn/rtrnn.h"
 #include "stream/stream.hpp"
 
-void c_interface(rtrnn_stream* stream, rtrnn_batch* batch, float* x, const float* const* xs, float* const* ys) noexcept RTRNN_NONBLOCKING {
+void c_interface(rtrnn_stream* stream, rtrnn_batch* batch, float* x, const rtrnn_const_span* xs, const rtrnn_span* ys) noexcept RTRNN_NONBLOCKING {
     std::size_t failed_at;
     rtrnn_version();
     rtrnn_stream_input_count(stream);
@@ -13,23 +14,24 @@ void c_interface(rtrnn_stream* stream, rtrnn_batch* batch, float* x, const float
     rtrnn_stream_output_size(stream, 0);
     rtrnn_stream_output(stream, 0);
     rtrnn_stream_step(stream);
-    rtrnn_stream_step_copy(stream, x, x);
+    rtrnn_stream_step_copy(stream, x, 1, x, 1);
     rtrnn_stream_prepare(stream);
     rtrnn_stream_reset(stream);
-    rtrnn_stream_process(stream, xs, ys, 1, &failed_at);
+    rtrnn_stream_process(stream, xs, 1, ys, 1, 1, &failed_at);
     rtrnn_stream_state_size(stream);
-    rtrnn_stream_set_state(stream, rtrnn_stream_state(stream));
+    rtrnn_stream_set_state(stream, rtrnn_stream_state(stream), 1);
     rtrnn_stream_steps(stream);
     rtrnn_stream_nonfinite_count(stream);
-    rtrnn_batch_step(batch, xs, ys, &failed_at);
+    rtrnn_batch_step(batch, xs, 1, ys, 1, &failed_at);
     rtrnn_batch_prepare(batch);
-    rtrnn_batch_stream(batch, 0);
+    rtrnn_batch_reset(batch, 0);
 }
 
 void cpp_interface(rtrnn::Stream& stream, const float* const* xs, float* const* ys) noexcept RTRNN_NONBLOCKING {
     stream.input(0)[0] = stream.output(0)[0];
     stream.step();
     stream.prepare();
+    stream.warm();
     stream.reset();
     stream.process(xs, ys, 1, nullptr);
     stream.checkpoint();
@@ -48,4 +50,15 @@ void kernels(const rtrnn::KernelTable& table, const rtrnn::Call& call, const rtr
     table.all_finite(arena, 1);
     matrix.sums(matrix, 0, {arena, 1.0f}, 1, arena, arena);
     matrix.arrange(integers, 1);
+}
+
+void loop(rtrnn::Loop& loop, rtrnn_loop* handle, float* values) noexcept RTRNN_NONBLOCKING {
+    loop.observe(values);
+    loop.action(values);
+    loop.reset();
+    loop.counters();
+    rtrnn_loop_observe(handle, values, 1);
+    rtrnn_loop_action(handle, values, 1, nullptr);
+    rtrnn_loop_reset(handle);
+    rtrnn_loop_get_counters(handle, nullptr);
 }

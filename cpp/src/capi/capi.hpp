@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "loop/loop.hpp"
 #include "plan/plan.hpp"
 #include "rtrnn/rtrnn.h"
 #include "stream/stream.hpp"
@@ -38,11 +37,4 @@ struct rtrnn_batch {
     std::vector<rtrnn::Stream> streams;
     std::vector<const float*> inputs;
     std::vector<float*> outputs;
-};
-
-struct rtrnn_loop {
-    static constexpr std::uint32_t live = 0x724c6f6f;
-    std::uint32_t mark = live;
-    std::unique_ptr<rtrnn::Loop> loop;
-    std::string notes = {};
 };
