@@ -2,6 +2,7 @@
 #include "kernels/kernels.hpp"
 #include "loop/loop.hpp"
 #include "rtrnn/rtrnn.h"
+#include "stream/batch.hpp"
 #include "stream/stream.hpp"
 
 void c_interface(rtrnn_stream* stream, rtrnn_batch* batch, float* x, const rtrnn_const_span* xs, const rtrnn_span* ys) noexcept RTRNN_NONBLOCKING {
@@ -19,12 +20,17 @@ void c_interface(rtrnn_stream* stream, rtrnn_batch* batch, float* x, const rtrnn
     rtrnn_stream_reset(stream);
     rtrnn_stream_process(stream, xs, 1, ys, 1, 1, &failed_at);
     rtrnn_stream_state_size(stream);
+    rtrnn_stream_get_state(stream, x, 1);
     rtrnn_stream_set_state(stream, rtrnn_stream_state(stream), 1);
     rtrnn_stream_steps(stream);
     rtrnn_stream_nonfinite_count(stream);
+    rtrnn_batch_count(batch);
     rtrnn_batch_step(batch, xs, 1, ys, 1, &failed_at);
     rtrnn_batch_prepare(batch);
     rtrnn_batch_reset(batch, 0);
+    rtrnn_batch_get_state(batch, 0, x, 1);
+    rtrnn_batch_set_state(batch, 0, x, 1);
+    rtrnn_batch_nonfinite_count(batch, 0);
 }
 
 void cpp_interface(rtrnn::Stream& stream, const float* const* xs, float* const* ys) noexcept RTRNN_NONBLOCKING {
@@ -52,13 +58,10 @@ void kernels(const rtrnn::KernelTable& table, const rtrnn::Call& call, const rtr
     matrix.arrange(integers, 1);
 }
 
-void loop(rtrnn::Loop& loop, rtrnn_loop* handle, float* values) noexcept RTRNN_NONBLOCKING {
-    loop.observe(values);
-    loop.action(values);
-    loop.reset();
-    loop.counters();
-    rtrnn_loop_observe(handle, values, 1);
-    rtrnn_loop_action(handle, values, 1, nullptr);
-    rtrnn_loop_reset(handle);
-    rtrnn_loop_get_counters(handle, nullptr);
+void many(rtrnn::Batch& batch, const rtrnn::Call& call, const float* const* xs, float* const* ys, float* arena) noexcept RTRNN_NONBLOCKING {
+    batch.step(xs, ys, nullptr);
+    batch.prepare();
+    batch.stream(0).reset();
+    batch.size();
+    rtrnn::run_many(call, arena, 16, 2);
 }

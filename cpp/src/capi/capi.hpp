@@ -9,6 +9,7 @@
 
 #include "plan/plan.hpp"
 #include "rtrnn/rtrnn.h"
+#include "stream/batch.hpp"
 #include "stream/stream.hpp"
 
 struct rtrnn_plan {
@@ -34,7 +35,9 @@ struct rtrnn_stream {
 struct rtrnn_batch {
     static constexpr std::uint32_t live = 0x72426174;
     std::uint32_t mark = live;
-    std::vector<rtrnn::Stream> streams;
+    rtrnn::Batch batch;
     std::vector<const float*> inputs;
     std::vector<float*> outputs;
+
+    explicit rtrnn_batch(rtrnn::Batch b) : batch(std::move(b)), inputs(batch.plan().inputs().size()), outputs(batch.plan().outputs().size()) {}
 };
