@@ -24,6 +24,7 @@ from rtrnn.errors import (
 
 if TYPE_CHECKING:
     from rtrnn._stream import Batch, Stream
+    from rtrnn.c99 import CSource, codegen
     from rtrnn.layers import GRU, LSTM, RNN, Activation, LayerNorm, Linear, Normalizer, Sequential
     from rtrnn.loading import from_torch, load
     from rtrnn.model import Model
@@ -34,6 +35,7 @@ __all__ = [
     "RNN",
     "Activation",
     "Batch",
+    "CSource",
     "Error",
     "FileFormatError",
     "GraphError",
@@ -50,6 +52,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "cmake_dir",
+    "codegen",
     "from_torch",
     "get_include",
     "isa_available",
@@ -85,6 +88,7 @@ def cmake_dir() -> str:
 _LAZY = {
     "Activation": "rtrnn.layers",
     "Batch": "rtrnn._stream",
+    "CSource": "rtrnn.c99",
     "GRU": "rtrnn.layers",
     "LSTM": "rtrnn.layers",
     "LayerNorm": "rtrnn.layers",
@@ -94,6 +98,7 @@ _LAZY = {
     "RNN": "rtrnn.layers",
     "Sequential": "rtrnn.layers",
     "Stream": "rtrnn._stream",
+    "codegen": "rtrnn.c99",
     "from_torch": "rtrnn.loading",
     "load": "rtrnn.loading",
 }

@@ -1,4 +1,4 @@
-"""The command line: ``rtrnn convert | info | run | verify | bench | demo``.
+"""The command line: ``rtrnn convert | info | run | verify | bench | codegen | demo``.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(args) -> int``; it is imported when it is asked for.
 """
@@ -34,6 +34,11 @@ _COMMANDS = {
         "rtrnn verify policy.onnx --steps 1000",
     ),
     "bench": ("rtrnn.cli.bench", "time a step, beside other engines", "rtrnn bench policy.onnx --seconds 3"),
+    "codegen": (
+        "rtrnn.cli.codegen",
+        "write a network as one C99 file that needs nothing else",
+        "rtrnn codegen policy.onnx -o policy.c --small",
+    ),
     "demo": ("rtrnn.demo", "run the bundled networks in a closed loop", "rtrnn demo --seconds 10"),
 }
 
