@@ -153,11 +153,12 @@ def on_cortex_m(model: Any, folder: Path, machine: str, flags: list[str], **opti
     Path(script).write_text(LINKER)
     for source in sources:
         objects.append(source[:-1] + "o")
-        subprocess.run(["arm-none-eabi-gcc", *flags, *STRICT, "-Os", "-ffreestanding", "-fno-math-errno", "-c", source, "-o", objects[-1]], check=True)
+        command = ["arm-none-eabi-gcc", *flags, *STRICT, "-Os", "-ffreestanding", "-fno-math-errno"]
+        subprocess.run([*command, "-c", source, "-o", objects[-1]], check=True)
     subprocess.run(["arm-none-eabi-gcc", *flags, "-nostdlib", "-T", script, *objects, "-lgcc", "-o", program], check=True)
     want, _ = engine_rows(model, rows, weights=options.get("weights", "f32"))
-    command = ["qemu-system-arm", "-M", machine, "-display", "none", "-monitor", "none", "-serial", "none"]
-    found = outputs_of([*command, "-semihosting-config", "enable=on,target=native", "-kernel", program], model)
+    emulator = ["qemu-system-arm", "-M", machine, "-display", "none", "-monitor", "none", "-serial", "none"]
+    found = outputs_of([*emulator, "-semihosting-config", "enable=on,target=native", "-kernel", program], model)
     assert_same_bits(found, want)
     text, data, bss = subprocess.check_output(["arm-none-eabi-size", objects[0]], text=True).splitlines()[1].split()[:3]
     assert (data, bss) == ("0", "0")
