@@ -1,4 +1,4 @@
-"""The command line: ``rtrnn convert | info | run | verify | bench | codegen | demo``.
+"""The command line: ``rtrnn convert | info | run | verify | quantize | bench | loop | codegen | demo``.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(args) -> int``; it is imported when it is asked for.
 """
@@ -33,7 +33,17 @@ _COMMANDS = {
         "compare with the file's own runtime, step by step",
         "rtrnn verify policy.onnx --steps 1000",
     ),
+    "quantize": (
+        "rtrnn.cli.quantize",
+        "what weights in fewer bits do to the outputs and to the speed",
+        "rtrnn quantize policy.onnx --data observations.npy",
+    ),
     "bench": ("rtrnn.cli.bench", "time a step, beside other engines", "rtrnn bench policy.onnx --seconds 3"),
+    "loop": (
+        "rtrnn.cli.loop",
+        "run a network in a periodic loop, beside onnxruntime",
+        "rtrnn loop policy.onnx --rate 1000 --seconds 10 --load",
+    ),
     "codegen": (
         "rtrnn.cli.codegen",
         "write a network as one C99 file that needs nothing else",

@@ -13,9 +13,12 @@
 #include "float_tiles.inl"
 #include "integer_tiles.inl"
 #include "products.inl"
+#include "panels.inl"
 #include "linear.inl"
 #include "cells.inl"
+#include "many.inl"
 #include "elementwise.inl"
+#include "commit.inl"
 #include "reduce.inl"
 #include "probe.inl"
 
@@ -40,4 +43,6 @@ constexpr KernelTable table = {
     copy,
     all_finite,
     {probe_read, probe_fma, probe_chains * Native::lanes},
+    take,
+    commit,
 };
