@@ -67,7 +67,7 @@ def _about(model: Model, name: str, weights: str, layout: str, fma: bool) -> lis
         f"from the Graph with fingerprint {model.graph.fingerprint:016x}; weights {weights}, {layout}"
         f"{'' if fma else ', without fused multiply-adds'}.",
     ]
-    lines += [f"{key}: {_comment(text)}" for key, text in sorted(model.metadata.items())]
+    lines += [_comment(f"{key}: {text}") for key, text in sorted(model.metadata.items())]
     return lines
 
 

@@ -258,6 +258,7 @@ def test_several_inputs_and_outputs_with_odd_names(tmp_path: Path) -> None:
     (z,) = draft.add_node("mul", ["int", state], [(2,)])
     draft.states[state].next = y
     draft.outputs.update({"out 1": z, "a b.h": y, "copy": "int"})
+    draft.metadata["*/ #error code from a file /*"] = "/*/"
     draft.metadata["note"] = 'ends */ here " /* \\ \u00e4 ??/'
     check(rtrnn.Model(draft.build()), tmp_path, [compiler("gcc"), *QUICK])
 
