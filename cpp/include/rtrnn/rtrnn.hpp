@@ -309,7 +309,8 @@ using LoopTimes = rtrnn_loop_times;
 enum class LoopTime : std::int32_t { step = RTRNN_LOOP_STEP, response = RTRNN_LOOP_RESPONSE, wake_up = RTRNN_LOOP_WAKE_UP, prepare = RTRNN_LOOP_PREPARE };
 
 inline LoopOptions loop_options() noexcept {
-    const LoopOptions options = RTRNN_LOOP_OPTIONS_INIT;
+    LoopOptions options;
+    rtrnn_loop_options_init(&options, sizeof options);
     return options;
 }
 

@@ -62,7 +62,7 @@ void check_options(const Options& given, const char* what) {
     const std::size_t size = given.struct_size;
     if (size < sizeof(Options) || size > largest)
         throw Error(ErrorKind::invalid_argument, std::string(what) + ": struct_size is " + std::to_string(size) + ", expected " +
-                                                     std::to_string(sizeof(Options)) + " (start from the INIT macro)");
+                                                     std::to_string(sizeof(Options)));
     const auto* bytes = reinterpret_cast<const unsigned char*>(&given);
     bool more = given.reserved != 0;
     for (std::size_t i = sizeof(Options); i < size; ++i) more = more || bytes[i];
