@@ -41,6 +41,7 @@ struct PendingCall {
     void* args;
     std::size_t refs;
     std::size_t size;   // of the arguments, in bytes
+    bool is_cell = false;
 };
 
 // Rows of a matrix as the kernels want them: `gates` of a (gates * rows, cols) tensor, in tiles of `width` rows.
