@@ -13,7 +13,7 @@ template <class V>
 template <class V>
 [[gnu::always_inline]] inline bool is_finite(V magnitudes) { return all(magnitudes <= V::splat(3.40282347e+38f)); }
 
-bool all_finite(const float* x, std::size_t n) noexcept {
+bool all_finite(const float* x, std::size_t n) noexcept RTRNN_NONBLOCKING {
     Line seen = Line::splat(0.0f);
     std::size_t i = 0;
     for (; i + Line::lanes <= n; i += Line::lanes) seen = max_magnitudes(seen, Line::load(x + i));
@@ -21,7 +21,7 @@ bool all_finite(const float* x, std::size_t n) noexcept {
     return is_finite(seen);
 }
 
-bool take(const float* x, float* y, std::size_t n) noexcept {
+bool take(const float* x, float* y, std::size_t n) noexcept RTRNN_NONBLOCKING {
     Width8 seen = Width8::splat(0.0f);
     std::size_t i = 0;
     for (; i + 8 <= n; i += 8) {
@@ -38,7 +38,7 @@ bool take(const float* x, float* y, std::size_t n) noexcept {
     return is_finite(seen);
 }
 
-bool commit(const CommitArgs& a, float* arena, float* y, bool check) noexcept {
+bool commit(const CommitArgs& a, float* arena, float* y, bool check) noexcept RTRNN_NONBLOCKING {
     Line seen = Line::splat(0.0f);
     for (const float *x = arena + a.outputs.offset, *end = x + a.outputs.size; x != end; x += Line::lanes)
         seen = max_magnitudes(seen, Line::load(x));

@@ -50,11 +50,11 @@ struct Operand {
 struct Matrix;
 
 // Rearranges a quantised operand, in place, for the sums of a matrix.
-using Arrange = void (*)(std::int16_t* values, std::int32_t count) noexcept;
+using Arrange = void (*)(std::int16_t* values, std::int32_t count) noexcept RTRNN_NONBLOCKING;
 
 // One tile's sums W x + bias: [gate][width]; bias likewise.
 using TileSums = void (*)(const Matrix& matrix, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias,
-                          float* sums) noexcept;
+                          float* sums) noexcept RTRNN_NONBLOCKING;
 
 // Weights of a matrix (rows, cols) are packed in tiles of `width` rows: tile by tile, column by column,
 // gate by gate, `width` consecutive rows; missing rows are zero. Columns of integers go in groups of TileTable::group:
@@ -86,7 +86,7 @@ struct LinearArgs {
 struct CellArgs {
     Ref x, h, c;                  // (input_size), (recurrent_size), (hidden_size); c: lstm only
     Ref h_out, c_out;             // (hidden_size); must not overlap h, x or c
-    Ref prepared;                 // recurrent sums, [tile][gate][width]: written by prepare, read by finish
+    Ref prepared;                 // sums, [tile][gate][width]: recurrent ones from prepare to finish, input ones from input to recur
     Ref scratch;                  // gru_before only: 3 * padded hidden_size
     Ref x_quantized, h_quantized; // room for x and h in 16-bit integers where a matrix of integers reads them
     Matrix weight_ih;
@@ -172,14 +172,22 @@ struct CommitArgs {
     std::ptrdiff_t first_output;  // size of output 0
 };
 
-using Kernel = void (*)(const void* args, float* arena) noexcept;
+using Kernel = void (*)(const void* args, float* arena) noexcept RTRNN_NONBLOCKING;
+
+// The same call for `count` arenas that lie `stride` floats apart, with the bits that each has alone.
+using ManyKernel = void (*)(const void* args, float* arena, std::ptrdiff_t stride, std::int32_t count) noexcept RTRNN_NONBLOCKING;
 
 // What a matrix-vector loop is for; decides tile widths.
 enum class Cell : std::int32_t { linear, rnn, gru, lstm };
 
-// For a cell, step(args) gives the same bits as prepare(args) then finish(args).
+struct ManyCellKernels {
+    ManyKernel step, prepare, finish, input;
+};
+
+// For a cell, step(args) gives the same bits as prepare(args) then finish(args), and as many.input then recur(args).
 struct CellKernels {
-    Kernel step, prepare, finish;
+    Kernel step, prepare, finish, recur;
+    ManyCellKernels many;
 };
 
 // For benchmarks: the limits of the CPU that kernels are measured against. Never part of a Plan.
@@ -193,6 +201,7 @@ struct ProbeKernels {
 
 struct MatrixKernels {
     Kernel linear;
+    ManyKernel many_linear;
     CellKernels rnn, gru, gru_before, lstm;
 };
 
@@ -222,7 +231,7 @@ struct KernelTable {
     MatrixKernels any;          // each matrix in a precision of its own, its sums formed by Matrix::sums
     TileTable tiles[precisions];
     Kernel unary, binary, normalize, layer_norm, softmax, reduce, gather, copy;
-    bool (*all_finite)(const float* x, std::size_t n) noexcept;
+    bool (*all_finite)(const float* x, std::size_t n) noexcept RTRNN_NONBLOCKING;
     ProbeKernels probe;
     // Copies x (n) and says whether all of it is finite.
     bool (*take)(const float* x, float* y, std::size_t n) noexcept RTRNN_NONBLOCKING;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_set>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
@@ -42,14 +43,30 @@ Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_ke
     const std::vector<PlanNode> program = make_program(graph);
     Placement placement = place_values(graph, program);
     Lowering lowering(graph, *kernels_, placement, precisions);
-    for (std::size_t i = 0; i < program.size(); ++i) lowering.lower(program[i], i);
-    precisions.check_all_used();
-    lowering.phase = Phase::finish;
-    for (const Move& move : placement.final_moves) {
-        PlanNode reader{};
-        reader.inputs = {move.value};
-        lowering.copy(lowering.in(reader, 0), lowering.at(move.target), move.size);
+    // A next state or output that nothing writes in place is copied as soon as it is there: what reads the state may then come later.
+    std::vector<bool> moved(placement.final_moves.size(), false);
+    const auto move_finished = [&](const auto& is_finished) {
+        lowering.phase = Phase::finish;
+        for (std::size_t i = 0; i < moved.size(); ++i) {
+            const Move& move = placement.final_moves[i];
+            if (moved[i] || !is_finished(move.value)) continue;
+            moved[i] = true;
+            PlanNode reader{};
+            reader.inputs = {move.value};
+            lowering.copy(lowering.in(reader, 0), lowering.at(move.target), move.size);
+        }
+    };
+    std::unordered_set<std::string> computed;
+    for (const PlanNode& node : program) computed.insert(node.outputs.begin(), node.outputs.end());
+    move_finished([&](const std::string& value) { return computed.count(value) == 0; });
+    for (std::size_t i = 0; i < program.size(); ++i) {
+        lowering.lower(program[i], i);
+        move_finished([&](const std::string& value) {
+            return std::find(program[i].outputs.begin(), program[i].outputs.end(), value) != program[i].outputs.end();
+        });
     }
+    precisions.check_all_used();
+    matrices_ = precisions.chosen();
     lay_out(graph, placement, lowering);
 
     constant_bytes_ = lowering.constant_bytes;
@@ -92,6 +109,12 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
         if (const Tensor* initial = graph.find_tensor(graph.states()[i].initial))
             std::memcpy(initial_state_.get() + (states_[i].offset - state_offset_), initial->data.get(), states_[i].size * sizeof(float));
 
+    std::vector<const PendingCall*> in_order;
+    for (const bool ahead : {true, false})
+        for (const PendingCall& call : lowering.calls)
+            if ((call.phase == Phase::prepare) == ahead) in_order.push_back(&call);
+    segments_ = find_segments(in_order, placement);
+
     arena_size_ = at + assign_temporaries(lowering.calls, placement, at, offsets);
     std::vector<std::size_t> odd_offsets = offsets;
     for (std::size_t i = 0; i < states_.size(); ++i)
@@ -102,7 +125,7 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
     const bool turns_back = lowering.constant_bytes > first_level_cache_bytes();
     for (PendingCall& call : odd_calls) {
         call.args = lowering.copy_of(call);
-        if (call.is_cell) static_cast<CellArgs*>(call.args)->backward = turns_back;
+        if (call.cell) static_cast<CellArgs*>(call.args)->backward = turns_back;
     }
     make_calls(lowering.calls, offsets, turns_[0]);
     make_calls(odd_calls, odd_offsets, turns_[1]);
@@ -113,14 +136,18 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
 void Plan::make_calls(std::vector<PendingCall>& calls, const std::vector<std::size_t>& offsets, Turn& turn) {
     for (PendingCall& call : calls) {
         resolve_refs(call, offsets);
-        if (call.phase == Phase::prepare) turn.prepare.push_back({call.kernel, call.args});
+        if (call.phase == Phase::prepare) turn.prepare.push_back({call.kernel, call.args, call.many});
     }
     turn.step = turn.prepare;
     for (const PendingCall& call : calls) {
         if (call.phase == Phase::prepare) continue;
-        turn.step.push_back({call.kernel, call.args});
-        turn.finish.push_back({call.phase == Phase::split ? call.finish : call.kernel, call.args});
-        if (call.phase == Phase::split) turn.prepare.push_back({call.prepare, call.args});
+        turn.step.push_back({call.kernel, call.args, call.many});
+        if (call.phase != Phase::split) {
+            turn.finish.push_back(turn.step.back());
+            continue;
+        }
+        turn.finish.push_back({call.finish, call.args, call.cell->many.finish});
+        turn.prepare.push_back({call.prepare, call.args, call.cell->many.prepare});
     }
 }
 
