@@ -1,34 +1,11 @@
-// compiles: every call that the interfaces promise to a real-time thread
+// compiles: what the classes and the kernels promise to a real-time thread
 #include "kernels/kernels.hpp"
-#include "rtrnn/rtrnn.h"
 #include "stream/stream.hpp"
-
-void c_interface(rtrnn_stream* stream, rtrnn_batch* batch, float* x, const float* const* xs, float* const* ys) noexcept RTRNN_NONBLOCKING {
-    std::size_t failed_at;
-    rtrnn_version();
-    rtrnn_stream_input_count(stream);
-    rtrnn_stream_input_size(stream, 0);
-    rtrnn_stream_input(stream, 0);
-    rtrnn_stream_output_count(stream);
-    rtrnn_stream_output_size(stream, 0);
-    rtrnn_stream_output(stream, 0);
-    rtrnn_stream_step(stream);
-    rtrnn_stream_step_copy(stream, x, x);
-    rtrnn_stream_prepare(stream);
-    rtrnn_stream_reset(stream);
-    rtrnn_stream_process(stream, xs, ys, 1, &failed_at);
-    rtrnn_stream_state_size(stream);
-    rtrnn_stream_set_state(stream, rtrnn_stream_state(stream));
-    rtrnn_stream_steps(stream);
-    rtrnn_stream_nonfinite_count(stream);
-    rtrnn_batch_step(batch, xs, ys, &failed_at);
-    rtrnn_batch_prepare(batch);
-    rtrnn_batch_stream(batch, 0);
-}
 
 void cpp_interface(rtrnn::Stream& stream, const float* const* xs, float* const* ys) noexcept RTRNN_NONBLOCKING {
     stream.input(0)[0] = stream.output(0)[0];
     stream.step();
+    stream.step(xs[0], ys[0]);
     stream.prepare();
     stream.reset();
     stream.process(xs, ys, 1, nullptr);

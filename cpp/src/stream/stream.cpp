@@ -2,10 +2,13 @@
 
 #include <cstring>
 
+#include "stream/float_mode.hpp"
+
 namespace rtrnn {
 namespace {
 
 void run(const std::vector<Call>& calls, float* arena) noexcept {
+    const FloatMode mode;
     for (const Call& call : calls) call.kernel(call.args, arena);
 }
 
