@@ -1,4 +1,5 @@
 # The C interface of the core (rtrnn/rtrnn.h) and the Stream extension type, for `cimport`.
+cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
 
@@ -19,6 +20,7 @@ cdef extern from "rtrnn/rtrnn.h" nogil:
         RTRNN_UNSUPPORTED
         RTRNN_IO
         RTRNN_OUT_OF_MEMORY
+        RTRNN_SYSTEM
         RTRNN_INTERNAL
     ctypedef enum rtrnn_on_nonfinite:
         RTRNN_ON_NONFINITE_ERROR
@@ -46,6 +48,7 @@ cdef extern from "rtrnn/rtrnn.h" nogil:
     rtrnn_status rtrnn_stream_step_copy(rtrnn_stream*, const float*, size_t, float*, size_t) noexcept
     rtrnn_status rtrnn_stream_prepare(rtrnn_stream*) noexcept
     rtrnn_status rtrnn_stream_reset(rtrnn_stream*) noexcept
+    rtrnn_status rtrnn_stream_reserve(rtrnn_stream*) noexcept
     rtrnn_status rtrnn_stream_process(
         rtrnn_stream*, const rtrnn_const_span*, size_t, const rtrnn_span*, size_t, size_t, size_t*
     ) noexcept
@@ -60,6 +63,8 @@ cdef extern from "rtrnn/rtrnn.h" nogil:
     uint64_t rtrnn_stream_nonfinite_count(const rtrnn_stream*) noexcept
     rtrnn_status rtrnn_batch_create(const rtrnn_plan*, size_t, rtrnn_on_nonfinite, rtrnn_batch**) noexcept
     rtrnn_status rtrnn_batch_free(rtrnn_batch*) noexcept
+    rtrnn_status rtrnn_batch_fork(const rtrnn_batch*, rtrnn_batch**) noexcept
+    uint64_t rtrnn_batch_nonfinite_count(const rtrnn_batch*, size_t) noexcept
     rtrnn_status rtrnn_batch_step(rtrnn_batch*, const rtrnn_const_span*, size_t, const rtrnn_span*, size_t, size_t*) noexcept
     rtrnn_status rtrnn_batch_prepare(rtrnn_batch*) noexcept
     rtrnn_status rtrnn_batch_reset(rtrnn_batch*, size_t) noexcept
@@ -90,3 +95,13 @@ cdef class Stream:
     cdef object _step_any(self, object x, object out)
     cdef object _raise(self, rtrnn_status status, object at=*)
     cdef object _single_or_dict(self, tuple arrays, _Ports ports)
+
+
+# What Stream and Batch share: nothing for others to call.
+cdef rtrnn_on_nonfinite _policy(object on_nonfinite) except *
+cdef _Ports _ports(list ports)
+cdef bint _is_plain(object x, Py_ssize_t size) noexcept
+cdef cnp.ndarray _as_float32(object x, str what, tuple shape, Py_ssize_t size)
+cdef list _ordered(object x, _Ports ports, str what)
+cdef object _arranged(list values, _Ports ports, bint as_dict)
+cdef list _block(object xs, _Ports ports)

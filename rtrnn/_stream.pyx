@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The hot half of the Python API: :class:`Stream` and :class:`Batch`.
+"""The hot half of the Python API: :class:`Stream`; :class:`rtrnn._batch.Batch` shares its helpers.
 
 A step on a contiguous float32 array goes straight to the core; everything else (lists, other types, dicts) is converted
 first. The core's calls allocate nothing and keep the GIL: a step is shorter than giving it away.
@@ -37,7 +37,7 @@ cdef _Ports _ports(list ports):
     return self
 
 
-cdef inline bint _is_plain(object x, Py_ssize_t size) noexcept:
+cdef bint _is_plain(object x, Py_ssize_t size) noexcept:
     """A contiguous, aligned float32 array of `size` elements."""
     return (
         cnp.PyArray_Check(x)
@@ -273,6 +273,8 @@ cdef class Stream:
             outputs[i].data = <float*>cnp.PyArray_DATA(<cnp.ndarray>array)
             outputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>array)
         with nogil:
+            if count > 1:
+                rtrnn_stream_reserve(self.handle)   # without the memory it works as well, only slower
             status = rtrnn_stream_process(self.handle, inputs, input_count, outputs, output_count, count, &failed_at)
         if status > RTRNN_HELD:
             self._raise(status, failed_at)
@@ -398,7 +400,7 @@ cdef inline bint _significant_equal(cnp.ndarray x, tuple shape) noexcept:
         j += 1
 
 
-def _block(xs, _Ports ports):
+cdef list _block(object xs, _Ports ports):
     """Arrays (T, ...) for each input, float32 and contiguous, all with the same T."""
     arrays = []
     for value, name, shape, size in zip(_ordered(xs, ports, "input"), ports.names, ports.shapes, ports.sizes):
@@ -412,122 +414,3 @@ def _block(xs, _Ports ports):
     if len(lengths) > 1:
         raise ValueError(f"inputs differ in their number of timesteps: {sorted(lengths)}")
     return arrays
-
-
-cdef class Batch:
-    """`n` independent streams of one Plan, stepped in lockstep; each has the bits it would have alone.
-
-    Made by :meth:`rtrnn.Model.batch`.
-    """
-
-    cdef rtrnn_batch* handle
-    cdef readonly Py_ssize_t size
-    cdef readonly object plan
-    cdef _Ports inputs_, outputs_, states_
-
-    def __cinit__(self):
-        self.handle = NULL
-
-    def __init__(self, plan, size, on_nonfinite="error"):
-        if size < 1:
-            raise ValueError(f"a batch needs at least one stream, found {size}")
-        capsule = plan._handle()
-        if rtrnn_batch_create(
-            <rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), size, _policy(on_nonfinite), &self.handle
-        ) != RTRNN_OK:
-            raise Error(rtrnn_last_error().decode())
-        self.size = size
-        self.plan = plan
-        self.inputs_ = _ports(plan.inputs)
-        self.outputs_ = _ports(plan.outputs)
-        self.states_ = _ports([(name, shape) for name, shape, _ in plan.states])
-        if len(self.inputs_.names) > 64 or len(self.outputs_.names) > 64:
-            raise ValueError("a batch takes at most 64 inputs and 64 outputs")
-
-    def __dealloc__(self):
-        if self.handle is not NULL:
-            rtrnn_batch_free(self.handle)
-
-    def __len__(self):
-        return self.size
-
-    def step(self, x, *, out=None):
-        """One timestep of every stream: `x` (n, input) -> (n, output), a new array or `out`. Releases the GIL.
-
-        Errors are those of :meth:`Stream.step`; the message names the stream, and every stream is as before the call.
-        """
-        cdef rtrnn_const_span inputs[64]
-        cdef rtrnn_span outputs[64]
-        cdef size_t failed_at = 0, input_count = len(self.inputs_.names), output_count = len(self.outputs_.names)
-        cdef rtrnn_status status
-        arrays = _block(x, self.inputs_)
-        for array, name in zip(arrays, self.inputs_.names):
-            if len(array) != self.size:
-                raise ValueError(f"input {name!r}: expected {self.size} rows, one per stream, found {len(array)}")
-        as_dict = isinstance(x, dict) if out is None else isinstance(out, dict)
-        if out is None:
-            results = [np.empty((self.size, *shape), np.float32) for shape in self.outputs_.shapes]
-        else:
-            results = _ordered(out, self.outputs_, "out")
-            for result, shape, size in zip(results, self.outputs_.shapes, self.outputs_.sizes):
-                if not _is_plain(result, self.size * size) or not result.flags.writeable:
-                    raise ValueError(f"out: expected a writable contiguous float32 array of shape {(self.size, *shape)}")
-        for i, array in enumerate(arrays):
-            inputs[i].data = <const float*>cnp.PyArray_DATA(<cnp.ndarray>array)
-            inputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>array)
-        for i, array in enumerate(results):
-            outputs[i].data = <float*>cnp.PyArray_DATA(<cnp.ndarray>array)
-            outputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>array)
-        with nogil:
-            status = rtrnn_batch_step(self.handle, inputs, input_count, outputs, output_count, &failed_at)
-        if status > RTRNN_HELD:
-            what = "an input is" if status == RTRNN_NONFINITE_INPUT else "an output or a state would become"
-            raise NonFiniteError(f"stream {failed_at}: {what} NaN or infinite; every stream is unchanged")
-        return out if out is not None else _arranged(results, self.outputs_, as_dict)
-
-    def prepare(self):
-        """:meth:`Stream.prepare` of every stream. Real-time safe."""
-        rtrnn_batch_prepare(self.handle)
-
-    def reset(self, mask=None):
-        """Every stream, or those where `mask` (n booleans) is true, back to the initial state."""
-        chosen = np.ones(self.size, bool) if mask is None else np.asarray(mask)
-        if chosen.shape != (self.size,) or chosen.dtype != bool:
-            raise ValueError(f"mask: expected {self.size} booleans, found {chosen.dtype} of shape {chosen.shape}")
-        for i in np.flatnonzero(chosen):
-            rtrnn_batch_reset(self.handle, i)
-
-    def state(self):
-        """A copy of every state, by name: (n, *shape)."""
-        cdef Py_ssize_t i, total = sum(self.states_.sizes)
-        flat = np.empty((self.size, total), np.float32)
-        for i in range(self.size):
-            rtrnn_batch_get_state(self.handle, i, <float*>cnp.PyArray_DATA(<cnp.ndarray>flat) + i * total, total)
-        out, at = {}, 0
-        for name, shape, size in zip(self.states_.names, self.states_.shapes, self.states_.sizes):
-            out[name] = np.ascontiguousarray(flat[:, at : at + size]).reshape((self.size, *shape))
-            at += size
-        return out
-
-    def set_state(self, state):
-        """Continues from what :meth:`state` gave. Errors are those of :meth:`Stream.set_state`."""
-        cdef Py_ssize_t i
-        unknown = [name for name in state if name not in self.states_.names]
-        missing = [name for name in self.states_.names if name not in state]
-        if unknown or missing:
-            raise StateError(f"expected the states {list(self.states_.names)}; missing {missing}, unknown {unknown}")
-        parts = [
-            _as_float32(state[name], f"state {name!r}", (self.size, *shape), self.size * size).reshape(self.size, size)
-            for name, shape, size in zip(self.states_.names, self.states_.shapes, self.states_.sizes)
-        ]
-        if not parts:
-            return
-        flat = np.ascontiguousarray(np.concatenate(parts, 1))
-        if not np.isfinite(flat).all():
-            raise NonFiniteError("the state to set holds a NaN or an infinity; the batch is unchanged")
-        for i in range(self.size):
-            row = flat[i]
-            rtrnn_batch_set_state(self.handle, i, <const float*>cnp.PyArray_DATA(<cnp.ndarray>row), row.size)
-
-    def __repr__(self):
-        return f"<rtrnn.Batch of {self.size} streams, {self.plan.isa}>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rtrnn import _core
-from rtrnn._stream import Batch, Stream
+from rtrnn._batch import Batch
+from rtrnn._stream import Stream
 
 if TYPE_CHECKING:
     from rtrnn.precision import WeightChoice
@@ -39,6 +41,7 @@ class Model:
         self._plans: dict[tuple[Any, ...], _core.Plan] = {}
         self._sequences: dict[tuple[Any, ...], _core.Sequence] = {}
         self._choices: dict[tuple[Any, ...], WeightChoice] = {}
+        self._input_shapes, self._output_shapes = self.inputs, self.outputs  # asking the graph takes microseconds
 
     # -- description -----------------------------------------------------------------------------------
 
@@ -121,12 +124,12 @@ class Model:
         """A new Stream in the initial state.
 
         `weights` is the precision that the matrices of rnn, gru, lstm and linear nodes are packed in: "f32"; "i16" or "i8",
-        integers times a scale for each row, with operands of 14 bits and exact sums; "f16" or "bf16", widened as they are
-        read. Everything else stays float32. "auto" chooses for each matrix, with `data` and `budget`, what
-        :meth:`choose_weights` finds; :attr:`Stream.weights` tells. Such a choice can be given itself, and so can a mapping
-        from ``NODE.ROLE`` to a precision, over f32. `isa` forces an instruction set of :func:`rtrnn.isa_available`.
-        `on_nonfinite` says what a NaN or an infinity does: "error" (raise, state unchanged), "hold" (repeat the last
-        output, state unchanged, counted), or "propagate".
+        integers times a scale for each row, with operands of 14 bits and exact sums ("i8" rounds a state to 8 bits, "i8a14"
+        to 14 as well); "f16" or "bf16", widened as they are read. Everything else stays float32. "auto" chooses for each
+        matrix, with `data` and `budget`, what :meth:`choose_weights` finds; :attr:`Stream.weights` tells. Such a choice can
+        be given itself, and so can a mapping from ``NODE.ROLE`` to a precision, over f32. `isa` forces an instruction set
+        of :func:`rtrnn.isa_available`. `on_nonfinite` says what a NaN or an infinity does: "error" (raise, state
+        unchanged), "hold" (repeat the last output, state unchanged, counted), or "propagate".
 
         Raises :class:`rtrnn.UnsupportedError` for a network with reverse or bidirectional layers (see :meth:`run`) and for
         an unknown or unavailable `isa`, for an unknown precision and for weights that do not fit it; ValueError for a
@@ -156,9 +159,10 @@ class Model:
         (:class:`rtrnn.ModelWarning`): drifting and white noise, steps and sinusoids, with the mean and deviation of the
         network's own normaliser where it has one. `budget` is the largest error allowed along that trajectory: of every
         element of every output the RMS of the difference from f32 weights, relative to the element's spread there
-        (:mod:`rtrnn.precision.errors`); the search uses four fifths of it. `goal` "memory" in place of "speed" takes the
-        smallest weights, also where a matrix is too small to be any faster for it. A network with reverse layers gets one
-        precision for all its matrices.
+        (:mod:`rtrnn.precision.errors`). It holds on that trajectory and may be passed on another: recorded data may use all of
+        it, so let them show what the network will meet; of made-up input half of it is used.
+        `goal` "memory" in place of "speed" takes the smallest weights, also where a matrix is too small to be any faster for
+        it. A network with reverse layers gets one precision for all its matrices.
 
         The same data give the same choice, on every machine with the instruction set `isa`. ``str()`` of the choice says
         what it is. Runs the network some times over the data, allocates; kept for the next call.
@@ -213,29 +217,30 @@ class Model:
         Raises TypeError, ValueError (shapes), :class:`rtrnn.NonFiniteError`.
         """
         arrays, is_batch = self.arrays_of(xs)
-        if not is_batch:
-            if sequence_lens is not None:
-                raise ValueError("sequence_lens needs a batch: inputs of shape (T, B, ...)")
-            arrays = [a[:, None] for a in arrays]
+        if not is_batch and sequence_lens is not None:
+            raise ValueError("sequence_lens needs a batch: inputs of shape (T, B, ...)")
         if not arrays:
             raise ValueError("a network without inputs has no sequence to run over; step a stream of it")
-        steps, count = arrays[0].shape[:2]
-        lengths = _lengths(sequence_lens, steps, count)
+        steps = len(arrays[0])
         precisions = self._precisions(weights, isa, data, budget)
         sequence = self._sequence(precisions, isa, on_nonfinite)
-        results = self._run_batch(sequence, arrays, lengths)
-        if not is_batch:
-            results = [r[:, 0] if sequence.is_per_timestep(i) else r[0] for i, r in enumerate(results)]
+        if is_batch:
+            results = self._run_batch(sequence, arrays, _lengths(sequence_lens, steps, arrays[0].shape[1]))
+        elif steps:
+            results = self._run_one(sequence, arrays, steps)
+        else:
+            empty = self._run_batch(sequence, [a[:, None] for a in arrays], [0])
+            results = [r[:, 0] if sequence.is_per_timestep(i) else r[0] for i, r in enumerate(empty)]
         if isinstance(xs, Mapping):
-            return dict(zip(self.outputs, results, strict=True))
+            return dict(zip(self._output_shapes, results, strict=True))
         return results[0] if len(results) == 1 else tuple(results)
 
     def arrays_of(self, xs: Any) -> tuple[list[Array], bool]:
         """Each input of `xs`, of the kinds that :meth:`run` takes, in declared order, as (T, *shape) or (T, B, *shape); and
         whether there is a batch axis. Raises TypeError, ValueError."""
-        names = list(self.inputs)
-        arrays = [_as_float(value, name) for name, value in zip(names, _ordered(xs, names), strict=True)]
-        batched = [_is_batched(a, name, self.inputs[name]) for name, a in zip(names, arrays, strict=True)]
+        shapes = self._input_shapes
+        arrays = [_as_float(value, name) for name, value in zip(shapes, _ordered(xs, list(shapes)), strict=True)]
+        batched = [_is_batched(a, name, shape) for a, (name, shape) in zip(arrays, shapes.items(), strict=True)]
         if len(set(batched)) > 1:
             raise ValueError("either all inputs have a batch axis or none has")
         is_batch = bool(batched and batched[0])
@@ -253,9 +258,16 @@ class Model:
             self._sequences[key] = _core.Sequence(self.graph, *key[:3], dict(overrides))
         return self._sequences[key]
 
+    def _run_one(self, sequence: _core.Sequence, arrays: list[Array], length: int) -> list[Array]:
+        shapes = list(self._output_shapes.values())
+        sizes = [math.prod(shape) for shape in shapes]
+        return [
+            value.reshape((*value.shape[:-1], *shape))
+            for value, shape in zip(sequence.run(arrays, length, sizes), shapes, strict=True)
+        ]
+
     def _run_batch(self, sequence: _core.Sequence, arrays: list[Array], lengths: list[int]) -> list[Array]:
-        shapes = list(self.outputs.values())
-        sizes = [int(np.prod(shape)) for shape in shapes]
+        shapes = list(self._output_shapes.values())
         steps = arrays[0].shape[0] if arrays else max(lengths, default=0)
         results = [
             np.zeros((steps, len(lengths), *shape) if sequence.is_per_timestep(i) else (len(lengths), *shape), np.float32)
@@ -264,12 +276,11 @@ class Model:
         for b, length in enumerate(lengths):
             if length == 0:
                 continue
-            columns = [np.ascontiguousarray(a[:length, b]).reshape(length, -1) for a in arrays]
-            for i, value in enumerate(sequence.run(columns, length, sizes)):
+            for i, value in enumerate(self._run_one(sequence, [a[:length, b] for a in arrays], length)):
                 if sequence.is_per_timestep(i):
-                    results[i][:length, b] = value.reshape((length, *shapes[i]))
+                    results[i][:length, b] = value
                 else:
-                    results[i][b] = value.reshape(shapes[i])
+                    results[i][b] = value
         return results
 
 

@@ -215,7 +215,7 @@ void bind_plan(py::module_& m) {
         .def_property_readonly("constant_bytes", &Plan::constant_bytes)
         .def_property_readonly("weights", [](const Plan& plan) {
             std::map<std::string, std::string> out;
-            for (const auto& [matrix, precision] : plan.matrices()) out[matrix] = precision_name(precision);
+            for (const auto& [matrix, precision] : plan.matrices()) out[matrix] = precision->name;
             return out;
         }, "The precision of each matrix, by 'NODE.ROLE'.")
         .def_property_readonly("stream_bytes", [](const std::shared_ptr<Plan>& plan) { return Stream(plan).memory_bytes(); })

@@ -82,5 +82,7 @@ def _spreads(values: Array) -> Array:
     deviations: Array = values.std(0)
     # A constant's deviation is rounding, not zero.
     deviations[np.ptp(values, axis=0) == 0] = 0
-    whole = float(deviations.max()) or float(np.ptp(values) and values.std()) or float(np.abs(values).max()) or 1.0
-    return np.maximum(deviations, _SMALLEST_SPREAD * whole)
+    if deviations.any():
+        return np.maximum(deviations, _SMALLEST_SPREAD * deviations.max())
+    whole = float(np.ptp(values) and values.std()) or float(np.abs(values).max()) or 1.0
+    return np.full_like(deviations, whole)

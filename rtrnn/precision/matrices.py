@@ -29,6 +29,8 @@ class Matrix:
     cols: int
     #: Products in a timestep.
     products: int
+    #: Multiplied by a state: i8 quantises the operand to 8 bits, and i8a14 does not.
+    is_recurrent: bool
 
     @property
     def name(self) -> str:
@@ -47,8 +49,12 @@ def matrices_of(graph: Graph) -> list[Matrix]:
     matrices = []
     for tensor, found in users.items():
         rows, cols = graph.shape(tensor)
-        matrices.append(Matrix(tuple(name for name, _ in found), rows, cols, sum(times for _, times in found)))
+        matrices.append(Matrix(tuple(name for name, _ in found), rows, cols, sum(times for _, times in found), _recurrent(found)))
     return matrices
+
+
+def _recurrent(users: list[tuple[str, int]]) -> bool:
+    return all(name.endswith(".weight_hh") for name, _ in users)
 
 
 def cell_rows(graph: Graph) -> int:

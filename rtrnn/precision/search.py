@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["choose"]
 
-#: Share of the budget that may be used: data that comes later differ from the data measured on.
-_USED = 0.8
+#: Share of the budget that may be used up on made-up input: the error on the real one may be larger. Recorded data may use all of it.
+_USED_OF_MADE_UP = 0.5
 #: Multiply-adds for the search, a few seconds' worth, and the fewest timesteps that it looks at all the same.
 _SEARCH_OPERATIONS = 2e10
 _FEWEST_STEPS = 500
@@ -60,7 +60,8 @@ def choose(
     else:
         sequences, trajectory = sequences_of(model, data), ""
     trial = Trial(model, sequences, chosen_isa)
-    search = _Search(model, trial, float(budget), chosen_isa, goal)
+    limit = float(budget) if trajectory != MADE_UP else _USED_OF_MADE_UP * float(budget)
+    search = _Search(model, trial, limit, chosen_isa, goal)
     default, overrides = search.each_matrix() if model.graph.is_causal else search.all_alike()
     errors = trial.errors(default, overrides)
     costs, matrices = search.costs, search.matrices
@@ -97,12 +98,12 @@ class _Candidate:
 
 
 class _Search:
-    def __init__(self, model: Model, trial: Trial, budget: float, isa: str, goal: str) -> None:
+    def __init__(self, model: Model, trial: Trial, limit: float, isa: str, goal: str) -> None:
         self.graph = model.graph
         self.matrices = matrices_of(model.graph)
         self.costs = Costs(model.graph, self.matrices, isa)
         self.goal = goal
-        self.limit = (_USED * budget) ** 2
+        self.limit = limit**2
         self.whole = trial
         operations = sum(m.rows * m.cols * m.products for m in self.matrices)
         runs = 3 * len(self.matrices) + _MORE_TRIALS
@@ -134,7 +135,7 @@ class _Search:
         """The candidates from f32 on, each cheaper and with more error than the one before."""
         f32 = _Candidate("f32", self.cost(matrix, "f32"), np.zeros(len(self._zero())))
         found = []
-        for precision in ("f16", "bf16", "i16", "i8"):
+        for precision in ("f16", "bf16", "i16", "i8", *(("i8a14",) if matrix.is_recurrent else ())):
             cost = self.cost(matrix, precision)
             if cost > _WORTH * f32.cost:
                 continue
@@ -158,7 +159,7 @@ class _Search:
         level = dict.fromkeys(ladders, 0)
         total = self._zero()
         while moves := self._moves(ladders, level, total):
-            _, name, to = max(moves, key=lambda move: move[0])
+            _, name, to = max(moves, key=lambda move: move[0])  # the first of equals
             total = total + ladders[name][to].squares - ladders[name][level[name]].squares
             level[name] = to
         return level
@@ -215,7 +216,7 @@ class _Search:
         def cost(precision: str) -> float:
             return sum(self.cost(m, precision) for m in self.matrices)
 
-        for precision in sorted(("f32", "f16", "bf16", "i16", "i8"), key=cost):
+        for precision in sorted(("f32", "f16", "bf16", "i16", "i8a14", "i8"), key=cost):
             if precision == "f32":
                 break
             try:

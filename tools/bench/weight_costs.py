@@ -13,12 +13,13 @@ import numpy as np
 
 import rtrnn
 from rtrnn import _core
-from rtrnn.precision.cost import Costs
+from rtrnn.precision.cost import Costs, cost_name
 from rtrnn.precision.matrices import cell_rows, matrices_of
 
-PRECISIONS = ("f32", "f16", "bf16", "i16", "i8")
+PRECISIONS = ("f32", "f16", "bf16", "i16", "i8a14", "i8")
 LINEAR = [(12, 32), (32, 64), (16, 256), (64, 64), (128, 128), (256, 64), (256, 256), (400, 500)]
-CELLS = [(rtrnn.GRU, 16, 16), (rtrnn.GRU, 32, 32), (rtrnn.GRU, 64, 64), (rtrnn.LSTM, 47, 64), (rtrnn.GRU, 64, 128), (rtrnn.LSTM, 64, 32)]
+GRUS = [(16, 16), (32, 32), (64, 64), (64, 128), (500, 600)]
+LSTMS = [(47, 64), (64, 32)]
 FAR = [(900, 900), (1300, 1300)]
 ROUNDS = 40
 
@@ -30,7 +31,7 @@ def networks() -> list[rtrnn.Model]:
         return (rng.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32)
 
     made: list[rtrnn.Model] = [rtrnn.Linear(tensor(rows, cols)) for rows, cols in LINEAR + FAR]
-    for kind, inputs, hidden in CELLS:
+    for kind, inputs, hidden in [(rtrnn.GRU, *size) for size in GRUS] + [(rtrnn.LSTM, *size) for size in LSTMS]:
         rows = hidden * (4 if kind is rtrnn.LSTM else 3)
         made.append(kind(tensor(rows, inputs), tensor(rows, hidden), tensor(rows), tensor(rows)))
     return made
@@ -76,13 +77,14 @@ def fit(models: list[rtrnn.Model], times: np.ndarray, isa: str) -> None:
     for model, measured in zip(models, times, strict=True):
         matrices = matrices_of(model.graph)
         costs = Costs(model.graph, matrices, isa)
-        for p in range(len(PRECISIONS)):
+        for w, way in enumerate(PRECISIONS):
             row = np.zeros(2 + 4 * len(PRECISIONS))
             row[:2] = 1, cell_rows(model.graph)
             for m in matrices:
+                p = PRECISIONS.index(cost_name(m, way))
                 weights = costs.padded(m) / 1000
                 row[2 + 4 * p : 6 + 4 * p] += 1, m.cols, *((weights, 0) if costs.is_near else (0, weights))
-            rows.append(row / measured[p])
+            rows.append(row / measured[w])
             targets.append(1.0)
     found = non_negative_least_squares(np.array(rows), np.array(targets))
     print(f'    "{isa}": {{  # call {found[0]:.0f} ns, activation {found[1]:.2f} ns')

@@ -44,6 +44,7 @@ extern "C" {
 typedef struct rtrnn_plan rtrnn_plan;
 typedef struct rtrnn_stream rtrnn_stream;
 typedef struct rtrnn_batch rtrnn_batch;
+typedef struct rtrnn_loop rtrnn_loop;
 
 /* Those up to RTRNN_HELD mean that the step was taken. */
 typedef enum rtrnn_status RTRNN_INT {
@@ -59,7 +60,8 @@ typedef enum rtrnn_status RTRNN_INT {
     RTRNN_UNSUPPORTED = 9,      /* a precision, an instruction set or a network that cannot be streamed here */
     RTRNN_IO = 10,              /* the system could not read the file */
     RTRNN_OUT_OF_MEMORY = 11,
-    RTRNN_INTERNAL = 12         /* a mistake of this library */
+    RTRNN_SYSTEM = 12,          /* the system refused what is needed, such as a thread */
+    RTRNN_INTERNAL = 13         /* a mistake of this library */
 } rtrnn_status;
 
 typedef enum rtrnn_on_nonfinite RTRNN_INT {
@@ -92,7 +94,7 @@ typedef struct rtrnn_override {
  * of this struct the caller was built with: it grows at its end only. */
 typedef struct rtrnn_options {
     size_t struct_size;
-    const char* weights;               /* precision of all matrices: "f32" (default), "f16", "bf16", "i16" or "i8" */
+    const char* weights;               /* precision of all matrices: "f32" (default), "f16", "bf16", "i16", "i8" or "i8a14" */
     const char* isa;                   /* instruction set; default: RTRNN_ISA of the environment, else the best this CPU has */
     const rtrnn_override* overrides;   /* matrices with a precision of their own */
     size_t override_count;
@@ -167,6 +169,9 @@ RTRNN_API rtrnn_status rtrnn_stream_step_copy(rtrnn_stream* stream, const float*
 RTRNN_API rtrnn_status rtrnn_stream_prepare(rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] Back to the initial state. */
 RTRNN_API rtrnn_status rtrnn_stream_reset(rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+/* Sets memory aside for rtrnn_stream_process, which then takes many timesteps together where the network allows it, and is several times
+ * faster; the bits stay. Without it, or where there is nothing to gain, that works step by step. */
+RTRNN_API rtrnn_status rtrnn_stream_reserve(rtrnn_stream* stream) RTRNN_NOEXCEPT;
 /* [real-time] `steps` timesteps; inputs[i] is (steps, input size), outputs[i] is (steps, output size). On failure the stream is as before
  * and *failed_at (if not NULL) is the timestep. */
 RTRNN_API rtrnn_status rtrnn_stream_process(rtrnn_stream* stream, const rtrnn_const_span* inputs, size_t input_count, const rtrnn_span* outputs,
@@ -194,10 +199,13 @@ RTRNN_API size_t rtrnn_stream_memory_bytes(const rtrnn_stream* stream) RTRNN_NOE
 /* `count` (at least 1) streams in their initial state. *batch is NULL on failure. */
 RTRNN_API rtrnn_status rtrnn_batch_create(const rtrnn_plan* plan, size_t count, rtrnn_on_nonfinite on_nonfinite, rtrnn_batch** batch) RTRNN_NOEXCEPT;
 RTRNN_API rtrnn_status rtrnn_batch_free(rtrnn_batch* batch) RTRNN_NOEXCEPT;
+/* A batch that continues from the states of this one's streams. *twin is NULL on failure. */
+RTRNN_API rtrnn_status rtrnn_batch_fork(const rtrnn_batch* batch, rtrnn_batch** twin) RTRNN_NOEXCEPT;
 /* [real-time] */
 RTRNN_API size_t rtrnn_batch_count(const rtrnn_batch* batch) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] inputs[i] is (count, input size), outputs[i] is (count, output size). On failure every stream is as before and *failed_at
- * (if not NULL) is the first stream that failed. */
+ * (if not NULL) is the first stream that failed, bad inputs before bad results. A stream that is held repeats its last output; the
+ * others advance. */
 RTRNN_API rtrnn_status rtrnn_batch_step(rtrnn_batch* batch, const rtrnn_const_span* inputs, size_t input_count, const rtrnn_span* outputs,
                                         size_t output_count, size_t* failed_at) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] */
@@ -206,6 +214,95 @@ RTRNN_API rtrnn_status rtrnn_batch_prepare(rtrnn_batch* batch) RTRNN_NOEXCEPT RT
 RTRNN_API rtrnn_status rtrnn_batch_reset(rtrnn_batch* batch, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_batch_get_state(const rtrnn_batch* batch, size_t i, float* state, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_batch_set_state(rtrnn_batch* batch, size_t i, const float* state, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+/* [real-time] Steps of stream i that were refused or held because of a NaN or infinity. */
+RTRNN_API uint64_t rtrnn_batch_nonfinite_count(const rtrnn_batch* batch, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+
+/* ---- Loop: a thread that steps a stream once per period, from the latest observation to an action -------------------------------- */
+
+/* Periods lie on a fixed grid. In each the thread wakes up lead_ns before the observation is due, warms the caches, takes the latest
+ * observation when it is due, steps, writes the action, and prepares the next step in the idle time. Observations and actions are vectors
+ * of all inputs, or all outputs, one behind the other in declared order. */
+/* Start from RTRNN_LOOP_OPTIONS_INIT, a loop of 1 kHz. `struct_size` tells the library which version of this struct the caller was built
+ * with: it grows at its end only. */
+typedef struct rtrnn_loop_options {
+    size_t struct_size;
+    int64_t period_ns;
+    int64_t deadline_ns;        /* an action is late this long after its observation was due, at most a period; 0: a period */
+    int64_t lead_ns;            /* how long before that to wake up and warm the caches; less than a period */
+    int64_t stale_ns;           /* an observation older than this is no longer acted on; 0: observations do not age */
+    const float* watchdog;      /* the action in place of a step that cannot be taken, copied; NULL: the last action again */
+    size_t watchdog_size;
+    int32_t priority;           /* SCHED_FIFO from 1 to 99; 0: as the system schedules other threads */
+    int32_t cpu;                /* the one CPU to run on; -1: any */
+    int32_t lock_memory;        /* not 0: mlockall, for the whole process and until it ends */
+    int32_t reserved;           /* 0 */
+} rtrnn_loop_options;
+
+#define RTRNN_LOOP_OPTIONS_INIT {sizeof(rtrnn_loop_options), 1000000, 0, 0, 0, NULL, 0, 0, -1, 0, 0}
+
+typedef struct rtrnn_loop_action_info {
+    uint64_t sequence;          /* actions written so far, this one included; 0: there is none yet */
+    int64_t age_ns;             /* since it was written */
+    rtrnn_status status;        /* of the step: RTRNN_OK, or what stood in its way */
+    int32_t watchdog;           /* 1: no step's result, since the observation was stale or the step refused */
+} rtrnn_loop_action_info;
+
+typedef struct rtrnn_loop_counters {
+    uint64_t periods;           /* in which the loop ran */
+    uint64_t late;              /* periods whose action came after the deadline, */
+    uint64_t late_in_step;      /* and of these, those whose step alone took longer */
+    uint64_t skipped;           /* periods left out because their deadline was over before they could begin */
+    uint64_t stale;             /* periods without an observation young enough: not stepped */
+    uint64_t repeated;          /* periods stepped on an observation that had been stepped on before */
+    uint64_t nonfinite;         /* periods whose step was refused or held because of a NaN or an infinity */
+} rtrnn_loop_counters;
+
+typedef enum rtrnn_loop_time RTRNN_INT {
+    RTRNN_LOOP_STEP = 0,        /* inside the step */
+    RTRNN_LOOP_RESPONSE = 1,    /* from when the observation was due until the action was written */
+    RTRNN_LOOP_WAKE_UP = 2,     /* from when the thread should have woken up until it did */
+    RTRNN_LOOP_PREPARE = 3      /* inside prepare */
+} rtrnn_loop_time;
+
+typedef struct rtrnn_loop_times {
+    uint64_t count;
+    int64_t min_ns, max_ns;     /* exact; 0 when nothing was measured */
+    double mean_ns;
+    int64_t p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns;   /* at most 1/64 above the exact percentile */
+} rtrnn_loop_times;
+
+/* A loop that continues from the stream's state, on a stream of its own with the same on_nonfinite; `options` may be NULL. *loop is NULL
+ * on failure. A refused step writes the watchdog's action, a held one the last action again. */
+RTRNN_API rtrnn_status rtrnn_loop_create(const rtrnn_stream* stream, const rtrnn_loop_options* options, rtrnn_loop** loop) RTRNN_NOEXCEPT;
+/* Stops it first. NULL is fine. */
+RTRNN_API rtrnn_status rtrnn_loop_free(rtrnn_loop* loop) RTRNN_NOEXCEPT;
+/* Returns once the thread is set up. What the system refused of priority, cpu and lock_memory is in rtrnn_loop_notes, and the loop runs
+ * without. RTRNN_INVALID_ARGUMENT when it runs already. Counters and times go on from an earlier run. */
+RTRNN_API rtrnn_status rtrnn_loop_start(rtrnn_loop* loop) RTRNN_NOEXCEPT;
+/* Returns once the thread has ended: after what is left of the period, or a tenth of a second in longer ones. Any thread. */
+RTRNN_API rtrnn_status rtrnn_loop_stop(rtrnn_loop* loop) RTRNN_NOEXCEPT;
+/* [real-time] */
+RTRNN_API int rtrnn_loop_running(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+/* What the system refused at the last start, one note per line; valid until the next start. */
+RTRNN_API const char* rtrnn_loop_notes(const rtrnn_loop* loop) RTRNN_NOEXCEPT;
+/* [real-time] Floats of an observation, and of an action. */
+RTRNN_API size_t rtrnn_loop_input_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API size_t rtrnn_loop_output_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+
+/* [real-time] (but for reading the clock, which on Linux is no system call) Hands over an observation of `size` values. While the loop runs or not; one thread at a time. */
+RTRNN_API rtrnn_status rtrnn_loop_observe(rtrnn_loop* loop, const float* values, size_t size) RTRNN_NOEXCEPT;
+/* [real-time] (likewise) The latest action, into `values` (`size` of them; left alone while there is none); `info` may be NULL. Any thread. */
+RTRNN_API rtrnn_status rtrnn_loop_action(const rtrnn_loop* loop, float* values, size_t size, rtrnn_loop_action_info* info) RTRNN_NOEXCEPT;
+/* [real-time] The network starts from its initial state in the next period. Any thread. */
+RTRNN_API rtrnn_status rtrnn_loop_reset(rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+/* [real-time] Any thread, while the loop runs or not. */
+RTRNN_API rtrnn_status rtrnn_loop_get_counters(const rtrnn_loop* loop, rtrnn_loop_counters* counters) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+/* Durations measured so far: a summary, and, where `counts` is not NULL, the rtrnn_histogram_buckets() counts of the histogram. Any
+ * thread, while the loop runs or not. */
+RTRNN_API rtrnn_status rtrnn_loop_get_times(const rtrnn_loop* loop, rtrnn_loop_time which, rtrnn_loop_times* times, uint64_t* counts) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+/* [real-time] The number of buckets; the longest duration, in ns, that is counted in one. */
+RTRNN_API size_t rtrnn_histogram_buckets(void) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API int64_t rtrnn_histogram_upper_ns(size_t bucket) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
 #ifdef __cplusplus
 }

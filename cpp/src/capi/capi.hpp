@@ -7,8 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "loop/loop.hpp"
 #include "plan/plan.hpp"
 #include "rtrnn/rtrnn.h"
+#include "stream/batch.hpp"
 #include "stream/stream.hpp"
 
 struct rtrnn_plan {
@@ -34,7 +36,16 @@ struct rtrnn_stream {
 struct rtrnn_batch {
     static constexpr std::uint32_t live = 0x72426174;
     std::uint32_t mark = live;
-    std::vector<rtrnn::Stream> streams;
+    rtrnn::Batch batch;
     std::vector<const float*> inputs;
     std::vector<float*> outputs;
+
+    explicit rtrnn_batch(rtrnn::Batch b) : batch(std::move(b)), inputs(batch.plan().inputs().size()), outputs(batch.plan().outputs().size()) {}
+};
+
+struct rtrnn_loop {
+    static constexpr std::uint32_t live = 0x724c6f6f;
+    std::uint32_t mark = live;
+    std::unique_ptr<rtrnn::Loop> loop;
+    std::string notes = {};
 };

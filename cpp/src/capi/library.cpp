@@ -4,6 +4,7 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <system_error>
 
 #include "capi/calls.hpp"
 #include "kernels/dispatch.hpp"
@@ -44,6 +45,8 @@ rtrnn_status failed_with_exception() noexcept {
         return fail(::status_of(error.kind()), error.what());
     } catch (const std::bad_alloc&) {
         return fail(RTRNN_OUT_OF_MEMORY, "out of memory");
+    } catch (const std::system_error& error) {
+        return fail(RTRNN_SYSTEM, error.what());
     } catch (const std::exception& error) {
         return fail(RTRNN_INTERNAL, error.what());
     } catch (...) {
@@ -103,6 +106,7 @@ const char* rtrnn_status_text(rtrnn_status status) noexcept {
         case RTRNN_UNSUPPORTED: return "not supported";
         case RTRNN_IO: return "the file could not be read";
         case RTRNN_OUT_OF_MEMORY: return "out of memory";
+        case RTRNN_SYSTEM: return "the system refused what is needed";
         case RTRNN_INTERNAL: return "an error inside rtrnn";
     }
     return "an unknown status";

@@ -119,6 +119,11 @@ rtrnn_status rtrnn_stream_reset(rtrnn_stream* stream) noexcept {
     return RTRNN_OK;
 }
 
+rtrnn_status rtrnn_stream_reserve(rtrnn_stream* stream) noexcept {
+    if (!valid(stream)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_stream_reserve: the stream is NULL, freed or not a stream");
+    return guarded([&] { stream->stream.reserve(); });
+}
+
 rtrnn_status rtrnn_stream_process(rtrnn_stream* stream, const rtrnn_const_span* inputs, size_t input_count, const rtrnn_span* outputs,
                                   size_t output_count, size_t steps, size_t* failed_at) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;

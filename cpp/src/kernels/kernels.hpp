@@ -86,7 +86,7 @@ struct LinearArgs {
 struct CellArgs {
     Ref x, h, c;                  // (input_size), (recurrent_size), (hidden_size); c: lstm only
     Ref h_out, c_out;             // (hidden_size); must not overlap h, x or c
-    Ref prepared;                 // recurrent sums, [tile][gate][width]: written by prepare, read by finish
+    Ref prepared;                 // sums, [tile][gate][width]: recurrent ones from prepare to finish, input ones from input to recur
     Ref scratch;                  // gru_before only: 3 * padded hidden_size
     Ref x_quantized, h_quantized; // room for x and h in 16-bit integers where a matrix of integers reads them
     Matrix weight_ih;
@@ -155,31 +155,38 @@ struct CopyArgs {
 
 // `size` floats at `offset` of the arena.
 struct Range {
-    std::ptrdiff_t offset;
-    std::int32_t size;
+    std::ptrdiff_t offset, size;
 };
 
 struct Transfer {
     std::ptrdiff_t from, to;      // into the arena
-    std::int32_t size;
+    std::ptrdiff_t size;
 };
 
-// How a step that has been computed becomes the Stream's. All sizes but first_output are whole vectors of 8.
+// How a step that has been computed becomes the Stream's.
 struct CommitArgs {
-    Range outputs, states;        // what has been computed; must be finite
-    const Transfer* transfers;    // of each output to where it can be seen
-    std::int32_t transfer_count;
-    std::int32_t first_output;    // size of output 0
+    Range outputs, states;        // what has been computed and must be finite; whole cache lines
+    const Transfer* transfers;    // of each output, from there to where it can be seen; whole vectors of 8
+    std::ptrdiff_t transfer_count;
+    std::ptrdiff_t first_output;  // size of output 0
 };
 
 using Kernel = void (*)(const void* args, float* arena) noexcept RTRNN_NONBLOCKING;
 
+// The same call for `count` arenas that lie `stride` floats apart, with the bits that each has alone.
+using ManyKernel = void (*)(const void* args, float* arena, std::ptrdiff_t stride, std::int32_t count) noexcept RTRNN_NONBLOCKING;
+
 // What a matrix-vector loop is for; decides tile widths.
 enum class Cell : std::int32_t { linear, rnn, gru, lstm };
 
-// For a cell, step(args) gives the same bits as prepare(args) then finish(args).
+struct ManyCellKernels {
+    ManyKernel step, prepare, finish, input;
+};
+
+// For a cell, step(args) gives the same bits as prepare(args) then finish(args), and as many.input then recur(args).
 struct CellKernels {
-    Kernel step, prepare, finish;
+    Kernel step, prepare, finish, recur;
+    ManyCellKernels many;
 };
 
 // For benchmarks: the limits of the CPU that kernels are measured against. Never part of a Plan.
@@ -193,6 +200,7 @@ struct ProbeKernels {
 
 struct MatrixKernels {
     Kernel linear;
+    ManyKernel many_linear;
     CellKernels rnn, gru, gru_before, lstm;
 };
 

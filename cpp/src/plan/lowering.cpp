@@ -95,12 +95,9 @@ Ref Lowering::quantized(Precision precision, std::int64_t size) {
 }
 
 void Lowering::emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size) {
-    if (!node.state_only && is_state_only(node.inputs[1])) {
-        args.prepared = scratch(prepared_size);
-        calls.push_back({Phase::split, cell.step, cell.prepare, cell.finish, store(args), ref_count<CellArgs>, sizeof(CellArgs)});
-        return;
-    }
-    emit(cell.step, args);
+    const bool split = !node.state_only && is_state_only(node.inputs[1]);
+    if (split) args.prepared = scratch(prepared_size);
+    calls.push_back({split ? Phase::split : phase, cell.step, cell.prepare, cell.finish, store(args), ref_count<CellArgs>, sizeof(CellArgs), ref_writes<CellArgs>, cell.many.step, &cell});
 }
 
 bool Lowering::is_state_only(const std::string& value) const {

@@ -14,6 +14,7 @@
 #include "plan/aligned.hpp"
 #include "plan/options.hpp"
 #include "plan/placement.hpp"
+#include "rtrnn/realtime.h"
 
 namespace rtrnn {
 
@@ -27,10 +28,30 @@ inline constexpr std::size_t ref_count<LinearArgs> = 3;
 template <>
 inline constexpr std::size_t ref_count<BinaryArgs> = 3;
 
+// Which of them are written: bit i for the i-th.
+template <class Args>
+constexpr std::uint32_t ref_writes = 0b10;
+template <>
+inline constexpr std::uint32_t ref_writes<CellArgs> = 0b111111000;
+template <>
+inline constexpr std::uint32_t ref_writes<LinearArgs> = 0b110;
+template <>
+inline constexpr std::uint32_t ref_writes<BinaryArgs> = 0b100;
+
+// The buffer that a symbolic Ref (Lowering::at) names.
+inline int buffer_of(const Ref& ref) { return static_cast<int>(ref.offset >> 32); }
+
 struct Call {
     Kernel kernel;
     const void* args;
+    ManyKernel many;   // null for a kernel that gains nothing by it
 };
+
+// The call for `count` arenas that lie `stride` floats apart.
+inline void run_many(const Call& call, float* arena, std::ptrdiff_t stride, std::int32_t count) noexcept RTRNN_NONBLOCKING {
+    if (call.many) return call.many(call.args, arena, stride, count);
+    for (std::int32_t i = 0; i < count; ++i) call.kernel(call.args, arena + i * stride);
+}
 
 enum class Phase { prepare, split, finish };
 
@@ -41,6 +62,9 @@ struct PendingCall {
     void* args;
     std::size_t refs;
     std::size_t size;   // of the arguments, in bytes
+    std::uint32_t writes;
+    ManyKernel many = nullptr;             // the form of `kernel` for many arenas, where it has one
+    const CellKernels* cell = nullptr;     // of a cell
 };
 
 // Rows of a matrix as the kernels want them: `gates` of a (gates * rows, cols) tensor, in tiles of `width` rows.
@@ -77,13 +101,10 @@ public:
     // The same for a vector, as pack_vector packs it: zeros for null.
     const float* packed(const float* bias, std::int64_t rows, std::int64_t width, const std::vector<int>& gates);
     // The precision that this Plan's options give a node's matrix.
-    Precision precision(const PlanNode& node, const char* role) { return precisions_.of(node.source->name, role); }
-    // The same for one that is multiplied by a recurrent state. The entries of a state are of like size, and 8 bits of them lose
-    // nothing beside i8 weights; an input's small entries would be lost beside its large ones.
-    Precision state_precision(const PlanNode& node, const char* role) {
-        const Precision p = precision(node, role);
-        return p == Precision::i8 ? Precision::i8_state : p;
-    }
+    Precision precision(const PlanNode& node, const char* role) { return precisions_.of(node.source->name, role).of_input; }
+    // The same for one that is multiplied by a recurrent state. The entries of a state are of like size, so 8 bits of them may do; an
+    // input's small entries would be lost beside its large ones.
+    Precision state_precision(const PlanNode& node, const char* role) { return precisions_.of(node.source->name, role).of_state; }
     // A matrix packed in a precision; shared as above.
     Matrix matrix(const MatrixSource& source, Precision precision);
     // Room for `size` values of an operand, as a matrix of this precision reads it.
@@ -94,8 +115,8 @@ public:
     }
 
     template <class Args>
-    void emit(Kernel kernel, const Args& args) {
-        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, sizeof(Args)});
+    void emit(Kernel kernel, const Args& args, ManyKernel many = nullptr) {
+        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, sizeof(Args), ref_writes<Args>, many});
     }
     // A cell: in two halves when its recurrent operand is known before the input.
     void emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size);

@@ -5,16 +5,17 @@
 namespace rtrnn {
 namespace {
 
-// In the order of Precision; the last one is chosen by role, not by name.
-constexpr const char* names[] = {"f32", "f16", "bf16", "i16", "i8"};
-constexpr int name_count = sizeof names / sizeof *names;
-static_assert(name_count == static_cast<int>(Precision::i8_state));
+constexpr NamedPrecision named[] = {
+    {"f32", Precision::f32, Precision::f32},    {"f16", Precision::f16, Precision::f16},      {"bf16", Precision::bf16, Precision::bf16},
+    {"i16", Precision::i16, Precision::i16},    {"i8", Precision::i8, Precision::i8_state},   {"i8a14", Precision::i8, Precision::i8},
+};
 
-Precision parse(const std::string& name, const std::string& what) {
-    for (int i = 0; i < name_count; ++i)
-        if (name == names[i]) return static_cast<Precision>(i);
+const NamedPrecision* parse(const std::string& name, const std::string& what) {
     std::string known;
-    for (const char* n : names) known += (known.empty() ? "'" : ", '") + std::string(n) + "'";
+    for (const NamedPrecision& p : named) {
+        if (name == p.name) return &p;
+        known += (known.empty() ? "'" : ", '") + std::string(p.name) + "'";
+    }
     throw Error(ErrorKind::unsupported, what + " '" + name + "' is no precision this release has; expected one of " + known);
 }
 
@@ -24,10 +25,10 @@ PrecisionChoice::PrecisionChoice(const PlanOptions& options) : default_(parse(op
     for (const auto& [matrix, name] : options.overrides) overrides_[matrix] = parse(name, "weights of '" + matrix + "'");
 }
 
-Precision PrecisionChoice::of(const std::string& node, const char* role) {
+const NamedPrecision& PrecisionChoice::of(const std::string& node, const char* role) {
     const std::string matrix = node + "." + role;
     const auto found = overrides_.find(matrix);
-    return chosen_[matrix] = found == overrides_.end() ? default_ : found->second;
+    return *(chosen_[matrix] = found == overrides_.end() ? default_ : found->second);
 }
 
 void PrecisionChoice::check_all_used() const {
@@ -40,6 +41,10 @@ void PrecisionChoice::check_all_used() const {
     }
 }
 
-const char* precision_name(Precision precision) { return precision == Precision::i8_state ? "i8" : names[static_cast<int>(precision)]; }
+const char* precision_name(Precision precision) {
+    for (const NamedPrecision& p : named)
+        if (precision == p.of_input || precision == p.of_state) return p.name;
+    return "";
+}
 
 }  // namespace rtrnn

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_set>
 
 #include "kernels/dispatch.hpp"
 #include "plan/arena.hpp"
@@ -31,15 +32,30 @@ Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_ke
     const std::vector<PlanNode> program = make_program(graph);
     Placement placement = place_values(graph, program);
     Lowering lowering(graph, *kernels_, placement, precisions);
-    for (std::size_t i = 0; i < program.size(); ++i) lowering.lower(program[i], i);
+    // A next state or output that nothing writes in place is copied as soon as it is there: what reads the state may then come later.
+    std::vector<bool> moved(placement.final_moves.size(), false);
+    const auto move_finished = [&](const auto& is_finished) {
+        lowering.phase = Phase::finish;
+        for (std::size_t i = 0; i < moved.size(); ++i) {
+            const Move& move = placement.final_moves[i];
+            if (moved[i] || !is_finished(move.value)) continue;
+            moved[i] = true;
+            PlanNode reader{};
+            reader.inputs = {move.value};
+            lowering.copy(lowering.in(reader, 0), lowering.at(move.target), move.size);
+        }
+    };
+    std::unordered_set<std::string> computed;
+    for (const PlanNode& node : program) computed.insert(node.outputs.begin(), node.outputs.end());
+    move_finished([&](const std::string& value) { return computed.count(value) == 0; });
+    for (std::size_t i = 0; i < program.size(); ++i) {
+        lowering.lower(program[i], i);
+        move_finished([&](const std::string& value) {
+            return std::find(program[i].outputs.begin(), program[i].outputs.end(), value) != program[i].outputs.end();
+        });
+    }
     precisions.check_all_used();
     matrices_ = precisions.chosen();
-    lowering.phase = Phase::finish;
-    for (const Move& move : placement.final_moves) {
-        PlanNode reader{};
-        reader.inputs = {move.value};
-        lowering.copy(lowering.in(reader, 0), lowering.at(move.target), move.size);
-    }
     lay_out(graph, placement, lowering);
 
     constant_bytes_ = lowering.constant_bytes;
@@ -82,14 +98,20 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
         if (const Tensor* initial = graph.find_tensor(graph.states()[i].initial))
             std::memcpy(initial_state_.get() + (states_[i].offset - state_offset_), initial->data.get(), states_[i].size * sizeof(float));
 
+    std::vector<const PendingCall*> in_order;
+    for (const bool ahead : {true, false})
+        for (const PendingCall& call : lowering.calls)
+            if ((call.phase == Phase::prepare) == ahead) in_order.push_back(&call);
+    segments_ = find_segments(in_order, placement);
+
     arena_size_ = at + assign_temporaries(lowering.calls, placement, at, offsets);
     std::vector<std::size_t> odd_offsets = offsets;
     for (std::size_t i = 0; i < states_.size(); ++i)
         std::swap(odd_offsets[static_cast<std::size_t>(placement.states[i])], odd_offsets[static_cast<std::size_t>(placement.next_states[i])]);
     std::vector<PendingCall> odd_calls = lowering.calls;
     for (PendingCall& call : odd_calls) call.args = lowering.copy_of(call);
-    make_calls(lowering.calls, offsets, calls_[0]);
-    make_calls(odd_calls, odd_offsets, calls_[1]);
+    make_calls(lowering.calls, offsets, turns_[0]);
+    make_calls(odd_calls, odd_offsets, turns_[1]);
     make_commit(placement, offsets, false);
     make_commit(placement, odd_offsets, true);
 }
@@ -97,33 +119,36 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
 void Plan::make_calls(std::vector<PendingCall>& calls, const std::vector<std::size_t>& offsets, Turn& turn) {
     for (PendingCall& call : calls) {
         resolve_refs(call, offsets);
-        if (call.phase == Phase::prepare) turn.prepare.push_back({call.kernel, call.args});
+        if (call.phase == Phase::prepare) turn.prepare.push_back({call.kernel, call.args, call.many});
     }
     turn.step = turn.prepare;
     for (const PendingCall& call : calls) {
         if (call.phase == Phase::prepare) continue;
-        turn.step.push_back({call.kernel, call.args});
-        turn.finish.push_back({call.phase == Phase::split ? call.finish : call.kernel, call.args});
-        if (call.phase == Phase::split) turn.prepare.push_back({call.prepare, call.args});
+        turn.step.push_back({call.kernel, call.args, call.many});
+        if (call.phase != Phase::split) {
+            turn.finish.push_back(turn.step.back());
+            continue;
+        }
+        turn.finish.push_back({call.finish, call.args, call.cell->many.finish});
+        turn.prepare.push_back({call.prepare, call.args, call.cell->many.prepare});
     }
 }
 
 void Plan::make_commit(const Placement& placement, const std::vector<std::size_t>& offsets, bool odd) {
-    Turn& turn = calls_[odd];
-    const std::size_t output_floats = state_offset_ - committed_offset_;
+    Turn& turn = turns_[odd];
+    const auto floats = [](std::size_t n) { return static_cast<std::ptrdiff_t>(n); };
+    const std::ptrdiff_t output_block = floats(state_offset_ - committed_offset_), state_block = floats(committed_size_) - output_block;
     bool any_of_its_own = false;
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
         const Place& source = placement.output_sources[i];
-        const auto from = static_cast<std::ptrdiff_t>(offsets[static_cast<std::size_t>(source.buffer)]) + source.offset;
-        turn.transfers.push_back({from, static_cast<std::ptrdiff_t>(outputs_[i].offset), static_cast<std::int32_t>((outputs_[i].size + 7) / 8 * 8)});
+        turn.transfers.push_back({floats(offsets[static_cast<std::size_t>(source.buffer)]) + source.offset, floats(outputs_[i].offset), floats((outputs_[i].size + 7) / 8 * 8)});
         any_of_its_own = any_of_its_own || source.buffer == placement.outputs[i];
     }
-    const auto states = static_cast<std::ptrdiff_t>(odd ? state_offset_ : state_offset_ + committed_size_);
-    turn.commit.outputs = {static_cast<std::ptrdiff_t>(pending_offset_), any_of_its_own ? static_cast<std::int32_t>(output_floats) : 0};
-    turn.commit.states = {states, static_cast<std::int32_t>(committed_size_ - output_floats)};
+    turn.commit.outputs = {floats(pending_offset_), any_of_its_own ? output_block : 0};
+    turn.commit.states = {floats(odd ? state_offset_ : state_offset_ + committed_size_), state_block};
     turn.commit.transfers = turn.transfers.data();
-    turn.commit.transfer_count = static_cast<std::int32_t>(turn.transfers.size());
-    turn.commit.first_output = outputs_.empty() ? 0 : static_cast<std::int32_t>(outputs_[0].size);
+    turn.commit.transfer_count = floats(turn.transfers.size());
+    turn.commit.first_output = outputs_.empty() ? 0 : floats(outputs_[0].size);
 }
 
 }  // namespace rtrnn

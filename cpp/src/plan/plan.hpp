@@ -14,6 +14,7 @@
 #include "plan/aligned.hpp"
 #include "plan/lowering.hpp"
 #include "plan/options.hpp"
+#include "plan/segments.hpp"
 
 namespace rtrnn {
 
@@ -48,39 +49,49 @@ public:
     std::size_t arena_size() const { return arena_size_; }
     std::uint64_t fingerprint() const { return fingerprint_; }
 
-    const std::vector<Call>& step_calls(bool odd = false) const { return calls_[odd].step; }
-    const std::vector<Call>& prepare_calls(bool odd = false) const { return calls_[odd].prepare; }
-    const std::vector<Call>& finish_calls(bool odd = false) const { return calls_[odd].finish; }
-    // What is left of a step after its calls, when the blocks are taken for each other.
-    const CommitArgs& commit(bool odd) const { return calls_[odd].commit; }
-
-    std::size_t constant_bytes() const { return constant_bytes_; }
-    // The precision of each matrix, by "NODE.ROLE" (options.hpp).
-    const std::map<std::string, Precision>& matrices() const { return matrices_; }
-
-private:
+    // An even or an odd step: its calls, and what is left to do after them when the blocks are taken for each other.
     struct Turn {
         std::vector<Call> step, prepare, finish;
         CommitArgs commit{};
         std::vector<Transfer> transfers;
     };
+    const Turn& turn(bool odd) const { return turns_[odd]; }
+    const std::vector<Call>& step_calls(bool odd = false) const { return turns_[odd].step; }
+    const std::vector<Call>& prepare_calls(bool odd = false) const { return turns_[odd].prepare; }
+    const std::vector<Call>& finish_calls(bool odd = false) const { return turns_[odd].finish; }
+    const CommitArgs& commit(bool odd) const { return turns_[odd].commit; }
 
+    // The calls of an even step for several timesteps.
+    const std::vector<Segment>& segments() const { return segments_; }
+
+    std::size_t constant_bytes() const { return constant_bytes_; }
+    // The precision of each matrix, by "NODE.ROLE" (options.hpp).
+    const std::map<std::string, const NamedPrecision*>& matrices() const { return matrices_; }
+
+private:
     void lay_out(const Graph& graph, const Placement& placement, Lowering& lowering);
     void make_calls(std::vector<PendingCall>& calls, const std::vector<std::size_t>& offsets, Turn& turn);
     void make_commit(const Placement& placement, const std::vector<std::size_t>& offsets, bool odd);
 
     const KernelTable* kernels_;
     std::uint64_t fingerprint_;
-    std::map<std::string, Precision> matrices_;
+    std::map<std::string, const NamedPrecision*> matrices_;
     std::vector<Slot> inputs_, outputs_, states_;
     std::size_t committed_offset_ = 0, pending_offset_ = 0, committed_size_ = 0, state_offset_ = 0, state_size_ = 0;
     std::size_t input_size_ = 0, arena_size_ = 0, constant_bytes_ = 0;
     AlignedArray<float> initial_state_;
-    Turn calls_[2];   // of even and of odd steps
+    Turn turns_[2];   // even and odd
+    std::vector<Segment> segments_;
     std::deque<AlignedArray<float>> float_constants_;
     std::deque<AlignedArray<std::int32_t>> index_constants_;
     std::deque<AlignedArray<std::byte>> byte_constants_;
     std::deque<AlignedArray<std::byte>> args_;
 };
+
+// Whether all outputs and next states that a step has computed in this arena are.
+inline bool is_finite(const KernelTable& kernels, const CommitArgs& commit, const float* arena) noexcept RTRNN_NONBLOCKING {
+    return kernels.all_finite(arena + commit.outputs.offset, static_cast<std::size_t>(commit.outputs.size)) &&
+           kernels.all_finite(arena + commit.states.offset, static_cast<std::size_t>(commit.states.size));
+}
 
 }  // namespace rtrnn

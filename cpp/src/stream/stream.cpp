@@ -1,5 +1,6 @@
 #include "stream/stream.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "stream/float_mode.hpp"
@@ -12,17 +13,22 @@ void run(const std::vector<Call>& calls, float* arena) noexcept {
     for (const Call& call : calls) call.kernel(call.args, arena);
 }
 
-std::size_t total_floats(const Plan& plan) { return plan.arena_size() + plan.committed_size(); }
-
 }  // namespace
 
+std::size_t Stream::total_floats(const Plan& plan) { return plan.arena_size() + plan.committed_size(); }
+
 Stream::Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite)
-    : plan_(std::move(plan)), arena_(aligned_array<float>(total_floats(*plan_))), on_nonfinite_(on_nonfinite) {
+    : plan_(std::move(plan)), arena_(aligned_array<float>(total_floats(*plan_)).release()), on_nonfinite_(on_nonfinite) {
+    reset();
+}
+
+Stream::Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite, float* memory)
+    : plan_(std::move(plan)), arena_(memory, ArenaDelete{false}), on_nonfinite_(on_nonfinite) {
     reset();
 }
 
 Stream::Stream(const Stream& other)
-    : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_))), on_nonfinite_(other.on_nonfinite_), prepared_(other.prepared_),
+    : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_)).release()), on_nonfinite_(other.on_nonfinite_), prepared_(other.prepared_),
       odd_(other.odd_), steps_(other.steps_), nonfinite_(other.nonfinite_) {
     std::memcpy(arena_.get(), other.arena_.get(), total_floats(*plan_) * sizeof(float));
 }
@@ -44,9 +50,10 @@ Status Stream::step(const float* x, float* y) noexcept {
 
 Status Stream::advance(float* y) noexcept {
     const Plan& plan = *plan_;
-    run(prepared_ ? plan.finish_calls(odd_) : plan.step_calls(odd_), arena_.get());
+    const Plan::Turn& turn = plan.turn(odd_);
+    run(prepared_ ? turn.finish : turn.step, arena_.get());
     prepared_ = false;
-    if (!plan.kernels().commit(plan.commit(odd_), arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return reject(Status::nonfinite_result);
+    if (!plan.kernels().commit(turn.commit, arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return reject(Status::nonfinite_result);
     odd_ = !odd_;
     ++steps_;
     return Status::ok;
@@ -63,6 +70,20 @@ void Stream::prepare() noexcept {
     prepared_ = true;
 }
 
+void Stream::warm() noexcept {
+    prepare();
+    // All of a step, but that nothing of it becomes visible.
+    const Plan& plan = *plan_;
+    plan.kernels().all_finite(arena_.get(), plan.input_size());
+    run(plan.finish_calls(odd_), arena_.get());
+    CommitArgs hidden = plan.commit(odd_);
+    hidden.transfer_count = 0;
+    plan.kernels().commit(hidden, arena_.get(), nullptr, true);
+    // The step's temporaries may lie where prepare's results were.
+    prepared_ = false;
+    prepare();
+}
+
 void Stream::reset() noexcept {
     odd_ = false;
     prepared_ = false;
@@ -77,29 +98,51 @@ bool Stream::set_state(const float* state) noexcept {
     return true;
 }
 
-Status Stream::process(const float* const* inputs, float* const* outputs, std::size_t count, std::size_t* failed_at) noexcept {
-    const Plan& plan = *plan_;
+void Stream::reserve() {
+    if (!block_ && Block::pays(*plan_)) block_ = std::make_unique<Block>(*plan_);
+}
+
+Status Stream::process(const float* const* inputs, float* const* outputs, std::size_t count, std::size_t* failed_at, bool backwards) noexcept {
     checkpoint();
+    const std::ptrdiff_t step = backwards ? -1 : 1;
     Status worst = Status::ok;
-    for (std::size_t t = 0; t < count; ++t) {
-        for (std::size_t i = 0; i < plan.inputs().size(); ++i) {
-            const Slot& slot = plan.inputs()[i];
-            std::memcpy(arena_.get() + slot.offset, inputs[i] + t * slot.size, slot.size * sizeof(float));
+    for (std::size_t done = 0; done < count;) {
+        const auto row = static_cast<std::ptrdiff_t>(backwards ? count - 1 - done : done);
+        const std::size_t together = block_ ? std::min(block_->capacity(), count - done) : 1;
+        done += together;
+        if (together > 1 && block_->run({inputs, outputs, row, step}, together, states(), arena_.get() + plan_->committed_offset(), on_nonfinite_ != OnNonFinite::propagate)) {
+            prepared_ = false;
+            steps_ += together;
+            continue;
         }
-        const Status status = step();
-        if (status == Status::held) {
-            worst = status;
-        } else if (status != Status::ok) {
-            rollback();
-            if (failed_at) *failed_at = t;
-            return status;
-        }
-        for (std::size_t i = 0; i < plan.outputs().size(); ++i) {
-            const Slot& slot = plan.outputs()[i];
-            std::memcpy(outputs[i] + t * slot.size, arena_.get() + slot.offset, slot.size * sizeof(float));
+        // One by one; after a block that was refused this finds the timestep that is to blame.
+        for (std::size_t k = 0; k < together; ++k) {
+            const auto t = static_cast<std::size_t>(row + step * static_cast<std::ptrdiff_t>(k));
+            const Status status = step_row(inputs, outputs, t);
+            if (status == Status::held) {
+                worst = status;
+            } else if (status != Status::ok) {
+                rollback();
+                if (failed_at) *failed_at = t;
+                return status;
+            }
         }
     }
     return worst;
+}
+
+Status Stream::step_row(const float* const* inputs, float* const* outputs, std::size_t t) noexcept {
+    for (std::size_t i = 0; i < plan_->inputs().size(); ++i) {
+        const Slot& slot = plan_->inputs()[i];
+        std::memcpy(arena_.get() + slot.offset, inputs[i] + t * slot.size, slot.size * sizeof(float));
+    }
+    const Status status = step();
+    if (status != Status::ok && status != Status::held) return status;
+    for (std::size_t i = 0; i < plan_->outputs().size(); ++i) {
+        const Slot& slot = plan_->outputs()[i];
+        std::memcpy(outputs[i] + t * slot.size, arena_.get() + slot.offset, slot.size * sizeof(float));
+    }
+    return status;
 }
 
 // A checkpoint is laid out like the committed block.
@@ -120,6 +163,6 @@ void Stream::rollback() noexcept {
     prepared_ = false;
 }
 
-std::size_t Stream::memory_bytes() const noexcept { return sizeof *this + total_floats(*plan_) * sizeof(float); }
+std::size_t Stream::memory_bytes() const noexcept { return sizeof *this + total_floats(*plan_) * sizeof(float) + (block_ ? block_->memory_bytes() : 0); }
 
 }  // namespace rtrnn

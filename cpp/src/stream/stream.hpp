@@ -1,6 +1,6 @@
 // Stream: one sequence in progress. All its memory is one aligned arena, allocated and touched when it is created.
 //
-// Every member but the constructors is noexcept, allocates nothing, takes no lock, makes no system call, and may be called from a
+// Every member but the constructors and reserve is noexcept, allocates nothing, takes no lock, makes no system call, and may be called from a
 // real-time thread. One Stream belongs to one thread at a time; Streams of one Plan are independent.
 #pragma once
 
@@ -10,6 +10,7 @@
 
 #include "plan/plan.hpp"
 #include "rtrnn/realtime.h"
+#include "stream/block.hpp"
 
 namespace rtrnn {
 
@@ -37,12 +38,19 @@ public:
     Status step(const float* x, float* y) noexcept RTRNN_NONBLOCKING;
     // Computes ahead what depends on the state alone, so that the next step has less to do. Changes no result.
     void prepare() noexcept RTRNN_NONBLOCKING;
+    // Brings what the next step will use into the caches, code as well as weights: takes a step on whatever the inputs hold, throws its
+    // result away and prepares anew. Changes no result. For a loop that waits for an observation.
+    void warm() noexcept RTRNN_NONBLOCKING;
     // Back to the initial state; outputs become zero.
     void reset() noexcept RTRNN_NONBLOCKING;
 
     // `count` timesteps: inputs[i] holds (count, size of input i) floats, outputs[i] receives (count, size of output i). Bits are those
     // of `count` steps. On a status other than ok and held the Stream is as before the call and `failed_at` tells the timestep.
-    Status process(const float* const* inputs, float* const* outputs, std::size_t count, std::size_t* failed_at) noexcept RTRNN_NONBLOCKING;
+    // `backwards` takes them from the last to the first. Much faster once `reserve` has been called.
+    Status process(const float* const* inputs, float* const* outputs, std::size_t count, std::size_t* failed_at, bool backwards = false) noexcept
+        RTRNN_NONBLOCKING;
+    // Allocates, and may throw: sets memory aside in which process() takes several timesteps together, if that is faster.
+    void reserve();
 
     // Remembers outputs and state in memory set aside for it; `rollback` returns to them. process() uses the same memory.
     void checkpoint() noexcept RTRNN_NONBLOCKING;
@@ -64,13 +72,20 @@ public:
     std::size_t memory_bytes() const noexcept RTRNN_NONBLOCKING;
 
 private:
+    friend class Batch;
+    // In `memory` of total_floats, which somebody else owns.
+    Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite, float* memory);
+    static std::size_t total_floats(const Plan& plan);
+    // A step on row t of a sequence.
+    Status step_row(const float* const* inputs, float* const* outputs, std::size_t t) noexcept RTRNN_NONBLOCKING;
     Status reject(Status status) noexcept RTRNN_NONBLOCKING;
     Status advance(float* y) noexcept RTRNN_NONBLOCKING;
     // The states as they are: steps take turns between two places.
     float* states() const noexcept RTRNN_NONBLOCKING { return arena_.get() + plan_->state_offset() + (odd_ ? plan_->committed_size() : 0); }
 
     std::shared_ptr<const Plan> plan_;
-    AlignedArray<float> arena_;   // the Plan's arena, then the checkpoint: a second committed block
+    Arena arena_;   // the Plan's arena, then the checkpoint: a second committed block
+    std::unique_ptr<Block> block_;
     OnNonFinite on_nonfinite_;
     bool prepared_ = false;
     bool odd_ = false;            // the next step is an odd one

@@ -42,7 +42,8 @@ void emit_linear(Lowering& lowering, Ref x, Ref y, const float* weight, const fl
     args.x_quantized = lowering.quantized(packing.precision, cols);
     args.bias = lowering.packed(bias, rows, args.width, {0});
     args.activation = activation.value_or(Activation{UnaryKind::identity, 0, 0});
-    lowering.emit(lowering.matrix_kernels(packing.precision, packing.precision).linear, args);
+    const MatrixKernels& kernels = lowering.matrix_kernels(packing.precision, packing.precision);
+    lowering.emit(kernels.linear, args, kernels.many_linear);
 }
 
 void add_linear_ops(std::vector<Op>& list) { list.push_back({"linear", 2, 3, 1, infer, lower}); }
