@@ -1,5 +1,6 @@
 // compiles: what the classes and the kernels promise to a real-time thread
 #include "kernels/kernels.hpp"
+#include "loop/loop.hpp"
 #include "rtrnn/rtrnn.h"
 #include "stream/batch.hpp"
 #include "stream/stream.hpp"
@@ -37,6 +38,7 @@ void cpp_interface(rtrnn::Stream& stream, const float* const* xs, float* const* 
     stream.step();
     stream.step(xs[0], ys[0]);
     stream.prepare();
+    stream.warm();
     stream.reset();
     stream.process(xs, ys, 1, nullptr);
     stream.checkpoint();
