@@ -1,4 +1,4 @@
-// compiles: every call that the interfaces promise to a real-time thread
+// compiles: what the classes and the kernels promise to a real-time thread
 #include "kernels/kernels.hpp"
 #include "loop/loop.hpp"
 #include "rtrnn/rtrnn.h"
@@ -36,6 +36,7 @@ void c_interface(rtrnn_stream* stream, rtrnn_batch* batch, float* x, const rtrnn
 void cpp_interface(rtrnn::Stream& stream, const float* const* xs, float* const* ys) noexcept RTRNN_NONBLOCKING {
     stream.input(0)[0] = stream.output(0)[0];
     stream.step();
+    stream.step(xs[0], ys[0]);
     stream.prepare();
     stream.warm();
     stream.reset();

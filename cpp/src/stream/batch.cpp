@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "stream/float_mode.hpp"
+
 namespace rtrnn {
 namespace {
 
@@ -32,6 +34,7 @@ Batch::Batch(const Batch& other) : Batch(other.plan_, other.size(), other.stream
 }
 
 void Batch::run(const std::vector<Call>& calls, std::size_t first, std::size_t count) noexcept {
+    const FloatMode mode;
     for (const Call& call : calls)
         run_many(call, arena(first), static_cast<std::ptrdiff_t>(stride_), static_cast<std::int32_t>(count));
 }

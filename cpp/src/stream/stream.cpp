@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "stream/float_mode.hpp"
+
 namespace rtrnn {
 namespace {
 
 void run(const std::vector<Call>& calls, float* arena) noexcept {
+    const FloatMode mode;
     for (const Call& call : calls) call.kernel(call.args, arena);
 }
 
