@@ -1,5 +1,4 @@
 # The C interface of the core (rtrnn/rtrnn.h) and the Stream extension type, for `cimport`.
-cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
 
@@ -97,11 +96,27 @@ cdef class Stream:
     cdef object _single_or_dict(self, tuple arrays, _Ports ports)
 
 
+# [real-time] The calls of rtrnn/rtrnn.h on a Stream's handle, reached through the module: their callers link nothing.
+cdef rtrnn_status stream_step(Stream stream) noexcept nogil
+cdef rtrnn_status stream_step_copy(Stream stream, const float* x, size_t x_size, float* y, size_t y_size) noexcept nogil
+cdef rtrnn_status stream_prepare(Stream stream) noexcept nogil
+cdef rtrnn_status stream_reset(Stream stream) noexcept nogil
+cdef size_t stream_input_size(Stream stream, size_t i) noexcept nogil
+cdef float* stream_input(Stream stream, size_t i) noexcept nogil
+cdef size_t stream_output_size(Stream stream, size_t i) noexcept nogil
+cdef const float* stream_output(Stream stream, size_t i) noexcept nogil
+cdef size_t stream_state_size(Stream stream) noexcept nogil
+cdef rtrnn_status stream_get_state(Stream stream, float* state, size_t size) noexcept nogil
+cdef rtrnn_status stream_set_state(Stream stream, const float* state, size_t size) noexcept nogil
+cdef size_t stream_saved_bytes(Stream stream) noexcept nogil
+cdef rtrnn_status stream_save(Stream stream, void* data, size_t bytes) noexcept nogil
+cdef rtrnn_status stream_restore(Stream stream, const void* data, size_t bytes) noexcept nogil
+
 # What Stream and Batch share: nothing for others to call.
 cdef rtrnn_on_nonfinite _policy(object on_nonfinite) except *
 cdef _Ports _ports(list ports)
 cdef bint _is_plain(object x, Py_ssize_t size) noexcept
-cdef cnp.ndarray _as_float32(object x, str what, tuple shape, Py_ssize_t size)
+cdef object _as_float32(object x, str what, tuple shape, Py_ssize_t size)
 cdef list _ordered(object x, _Ports ports, str what)
 cdef object _arranged(list values, _Ports ports, bint as_dict)
 cdef list _block(object xs, _Ports ports)

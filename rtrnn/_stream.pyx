@@ -48,7 +48,7 @@ cdef bint _is_plain(object x, Py_ssize_t size) noexcept:
     )
 
 
-cdef cnp.ndarray _as_float32(object x, str what, tuple shape, Py_ssize_t size):
+cdef object _as_float32(object x, str what, tuple shape, Py_ssize_t size):
     """`x` as a contiguous float32 array of `size` elements, or an error that says what was expected."""
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
@@ -105,6 +105,67 @@ cdef class _Keep:
 
 cdef class _Ports:
     pass
+
+
+# What `cimport rtrnn` gives (declared in _stream.pxd): a Stream made in Python, stepped without the GIL. They check the Stream's handle
+# and every size, and answer with a status; a Stream belongs to one thread at a time.
+
+cdef rtrnn_status stream_step(Stream stream) noexcept nogil:
+    return rtrnn_stream_step(stream.handle)
+
+
+cdef rtrnn_status stream_step_copy(
+    Stream stream, const float* x, size_t x_size, float* y, size_t y_size
+) noexcept nogil:
+    return rtrnn_stream_step_copy(stream.handle, x, x_size, y, y_size)
+
+
+cdef rtrnn_status stream_prepare(Stream stream) noexcept nogil:
+    return rtrnn_stream_prepare(stream.handle)
+
+
+cdef rtrnn_status stream_reset(Stream stream) noexcept nogil:
+    return rtrnn_stream_reset(stream.handle)
+
+
+cdef size_t stream_input_size(Stream stream, size_t i) noexcept nogil:
+    return rtrnn_stream_input_size(stream.handle, i)
+
+
+cdef float* stream_input(Stream stream, size_t i) noexcept nogil:
+    return rtrnn_stream_input(stream.handle, i)
+
+
+cdef size_t stream_output_size(Stream stream, size_t i) noexcept nogil:
+    return rtrnn_stream_output_size(stream.handle, i)
+
+
+cdef const float* stream_output(Stream stream, size_t i) noexcept nogil:
+    return rtrnn_stream_output(stream.handle, i)
+
+
+cdef size_t stream_state_size(Stream stream) noexcept nogil:
+    return rtrnn_stream_state_size(stream.handle)
+
+
+cdef rtrnn_status stream_get_state(Stream stream, float* state, size_t size) noexcept nogil:
+    return rtrnn_stream_get_state(stream.handle, state, size)
+
+
+cdef rtrnn_status stream_set_state(Stream stream, const float* state, size_t size) noexcept nogil:
+    return rtrnn_stream_set_state(stream.handle, state, size)
+
+
+cdef size_t stream_saved_bytes(Stream stream) noexcept nogil:
+    return rtrnn_stream_saved_bytes(stream.handle)
+
+
+cdef rtrnn_status stream_save(Stream stream, void* data, size_t bytes) noexcept nogil:
+    return rtrnn_stream_save(stream.handle, data, bytes)
+
+
+cdef rtrnn_status stream_restore(Stream stream, const void* data, size_t bytes) noexcept nogil:
+    return rtrnn_stream_restore(stream.handle, data, bytes)
 
 
 cdef class Stream:
@@ -237,7 +298,9 @@ cdef class Stream:
                 if not np.isfinite(array).all()
             ]
             raise NonFiniteError(f"input {', '.join(bad)} is NaN or infinite{where}; the state is unchanged")
-        raise NonFiniteError(f"an output or a state would become NaN or infinite{where}; the state is unchanged")
+        if status == RTRNN_NONFINITE_RESULT:
+            raise NonFiniteError(f"an output or a state would become NaN or infinite{where}; the state is unchanged")
+        raise Error(rtrnn_status_text(status).decode())
 
     def prepare(self):
         """Computes ahead what depends on the state alone, so that the next step only has the rest to do.

@@ -25,6 +25,7 @@ rtrnn_status rtrnn_batch_create(const rtrnn_plan* plan, size_t count, rtrnn_on_n
     if (!valid(plan)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_batch_create: the plan is NULL, freed or not a plan");
     if (!known(on_nonfinite)) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_batch_create: on_nonfinite is none of the three");
     if (!count) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_batch_create: a batch needs at least one stream");
+    if (count > UINT32_MAX) return fail(RTRNN_OUT_OF_MEMORY, "rtrnn_batch_create: more streams than any memory holds");
     return guarded([&] { *batch = new rtrnn_batch(rtrnn::Batch(plan->plan, count, static_cast<rtrnn::OnNonFinite>(on_nonfinite))); });
 }
 

@@ -2,6 +2,7 @@
 #include <array>
 #include <mutex>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 
@@ -43,6 +44,8 @@ rtrnn_status failed_with_exception() noexcept {
     } catch (const Error& error) {
         return fail(::status_of(error.kind()), error.what());
     } catch (const std::bad_alloc&) {
+        return fail(RTRNN_OUT_OF_MEMORY, "out of memory");
+    } catch (const std::length_error&) {   // more than any memory could hold
         return fail(RTRNN_OUT_OF_MEMORY, "out of memory");
     } catch (const std::system_error& error) {
         return fail(RTRNN_SYSTEM, error.what());

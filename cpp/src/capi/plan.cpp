@@ -1,6 +1,4 @@
 // rtrnn.h: plans.
-#include <algorithm>
-#include <cstddef>
 #include <cstring>
 
 #include "capi/calls.hpp"
@@ -14,22 +12,12 @@ using rtrnn::capi::fail;
 using rtrnn::capi::guarded;
 using rtrnn::capi::valid;
 
-constexpr std::size_t largest_struct = 4096;
-
 std::string text(const char* value, const char* fallback) { return value && *value ? value : fallback; }
 
-// A caller built with an older header has a shorter struct; one with a newer header has a longer one, whose rest must be zero, since it
-// asks for what this library does not know.
 rtrnn::PlanOptions read(const rtrnn_options* given) {
     rtrnn::PlanOptions options;
     if (!given) return options;
-    const std::size_t size = given->struct_size;
-    if (size < sizeof(rtrnn_options) || size > largest_struct)
-        throw Error(ErrorKind::invalid_argument, "options: struct_size is " + std::to_string(size) + ", expected " +
-                                                     std::to_string(sizeof(rtrnn_options)) + " (start from RTRNN_OPTIONS_INIT)");
-    const auto* bytes = reinterpret_cast<const unsigned char*>(given);
-    if (given->reserved || std::any_of(bytes + sizeof(rtrnn_options), bytes + size, [](unsigned char byte) { return byte != 0; }))
-        throw Error(ErrorKind::unsupported, "options: something is set that rtrnn " RTRNN_VERSION " does not know");
+    rtrnn::capi::check_options(*given, "rtrnn_options");
     options.weights = text(given->weights, "f32");
     options.isa = text(given->isa, "");
     if (given->override_count && !given->overrides) throw Error(ErrorKind::invalid_argument, "options: overrides is NULL");
