@@ -37,6 +37,7 @@ enum class Status : std::int32_t {
     invalid_argument = RTRNN_INVALID_ARGUMENT,
     invalid_handle = RTRNN_INVALID_HANDLE,
     state_mismatch = RTRNN_STATE_MISMATCH,
+    state_damaged = RTRNN_STATE_DAMAGED,
     invalid_file = RTRNN_INVALID_FILE,
     unsupported = RTRNN_UNSUPPORTED,
     io = RTRNN_IO,

@@ -77,6 +77,16 @@ rtrnn_status rtrnn_batch_set_state(rtrnn_batch* batch, size_t i, const float* st
     return !size || batch->batch.stream(i).set_state(state) ? RTRNN_OK : RTRNN_NONFINITE_INPUT;
 }
 
+rtrnn_status rtrnn_batch_set_hold_steps(rtrnn_batch* batch, uint64_t steps) noexcept {
+    if (!valid(batch)) return RTRNN_INVALID_HANDLE;
+    batch->batch.set_hold_steps(steps);
+    return RTRNN_OK;
+}
+
+uint64_t rtrnn_batch_limited_count(const rtrnn_batch* batch, size_t i) noexcept {
+    return valid(batch) && i < batch->batch.size() ? batch->batch.stream(i).counters().limited.get() : 0;
+}
+
 uint64_t rtrnn_batch_nonfinite_count(const rtrnn_batch* batch, size_t i) noexcept {
     return valid(batch) && i < batch->batch.size() ? batch->batch.stream(i).nonfinite_count() : 0;
 }

@@ -103,7 +103,8 @@ const char* rtrnn_status_text(rtrnn_status status) noexcept {
         case RTRNN_BUSY: return "another thread is using the handle";
         case RTRNN_INVALID_ARGUMENT: return "an argument is NULL, of a wrong size or unknown";
         case RTRNN_INVALID_HANDLE: return "the handle is NULL, freed or of another kind";
-        case RTRNN_STATE_MISMATCH: return "the saved state belongs to another network";
+        case RTRNN_STATE_MISMATCH: return "the state belongs to another network";
+        case RTRNN_STATE_DAMAGED: return "no saved state, or a damaged one";
         case RTRNN_INVALID_FILE: return "no .rtrnn file, or a damaged one";
         case RTRNN_UNSUPPORTED: return "not supported";
         case RTRNN_IO: return "the file could not be read";

@@ -26,6 +26,7 @@ rtrnn::PlanOptions read(const rtrnn_options* given) {
         if (!one.matrix || !one.weights) throw Error(ErrorKind::invalid_argument, "options: an override holds NULL");
         options.overrides[one.matrix] = one.weights;
     }
+    if (given->limits) options.limits = given->limits;
     if (given->threads > 1) throw Error(ErrorKind::unsupported, "options: threads is " + std::to_string(given->threads) + ", this release steps on one");
     return options;
 }
@@ -113,6 +114,7 @@ const char* rtrnn_plan_metadata(const rtrnn_plan* plan, const char* key) noexcep
 }
 
 uint64_t rtrnn_plan_fingerprint(const rtrnn_plan* plan) noexcept { return valid(plan) ? plan->plan->fingerprint() : 0; }
+uint64_t rtrnn_plan_structure(const rtrnn_plan* plan) noexcept { return valid(plan) ? plan->plan->structure() : 0; }
 const char* rtrnn_plan_isa(const rtrnn_plan* plan) noexcept { return valid(plan) ? plan->plan->kernels().name : nullptr; }
 size_t rtrnn_plan_constant_bytes(const rtrnn_plan* plan) noexcept { return valid(plan) ? plan->plan->constant_bytes() : 0; }
 
