@@ -168,7 +168,7 @@ def test_the_gil_is_released(call: str) -> None:
 
     thread = threading.Thread(target=other)
     thread.start()
-    most = 0   # turns within one call, of as many calls as a busy machine may need; a call that kept the GIL would leave room for one or two
+    most = 0   # turns within one call, of as many calls as a busy machine may need; a call that kept the GIL would leave one or two
     for _ in range(100):
         before = turns
         work()
