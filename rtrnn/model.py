@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rtrnn import _core
 from rtrnn._batch import Batch
 from rtrnn._stream import Stream
+from rtrnn.trace import remember
 
 if TYPE_CHECKING:
     from rtrnn.precision import WeightChoice
@@ -119,11 +120,12 @@ class Model:
         budget: float = 0.01,
         limits: Limits = True,
     ) -> _core.Plan:
-        """The Plan for these options (see :meth:`stream`), made once and shared."""
+        """The Plan for these options (see :meth:`stream`), made once and shared. It keeps the Graph, for :meth:`Stream.trace`."""
         precision, overrides = self._precisions(weights, isa, data, budget)
         key = (precision, overrides, isa or os.environ.get("RTRNN_ISA", ""), _limits_text(limits))
         if key not in self._plans:
-            self._plans[key] = _core.Plan(self.graph, precision, key[2], dict(overrides), key[3])
+            plan = self._plans[key] = _core.Plan(self.graph, precision, key[2], dict(overrides), key[3])
+            remember(plan, self.graph)
         return self._plans[key]
 
     def stream(
