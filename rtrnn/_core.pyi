@@ -85,7 +85,20 @@ class Graph:
     def from_bytes(data: bytes) -> Graph: ...
 
 class Plan:
-    def __init__(self, graph: Graph, weights: str = "f32", isa: str = "", overrides: dict[str, str] = ...) -> None: ...
+    def __init__(
+        self,
+        graph: Graph,
+        weights: str = "f32",
+        isa: str = "",
+        overrides: dict[str, str] = ...,
+        threads: int = 1,
+        cpus: abc.Sequence[int] = ...,
+        spin_ms: float = 5.0,
+    ) -> None: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def divided_calls(self) -> int: ...
     @property
     def isa(self) -> str: ...
     @property

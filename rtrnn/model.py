@@ -30,7 +30,7 @@ class Model:
         self.graph = graph
         #: What the importer noticed and a user should know.
         self.warnings: tuple[str, ...] = tuple(warnings)
-        self._plans: dict[tuple[str, str], _core.Plan] = {}
+        self._plans: dict[tuple[str, str, int, tuple[int, ...], float], _core.Plan] = {}
         self._sequences: dict[tuple[str, str, str], _core.Sequence] = {}
 
     # -- description -----------------------------------------------------------------------------------
@@ -94,14 +94,31 @@ class Model:
 
     # -- running ---------------------------------------------------------------------------------------
 
-    def plan(self, weights: str = "f32", isa: str | None = None) -> _core.Plan:
-        """The Plan for these options, made once and shared. Raises :class:`rtrnn.UnsupportedError`, ValueError."""
-        key = (weights, isa or os.environ.get("RTRNN_ISA", ""))
+    def plan(
+        self,
+        weights: str = "f32",
+        isa: str | None = None,
+        *,
+        threads: int = 1,
+        cpus: Sequence[int] = (),
+        spin_ms: float = 5.0,
+    ) -> _core.Plan:
+        """The Plan for these options of :meth:`stream`, made once and shared. Raises :class:`rtrnn.UnsupportedError`, ValueError."""
+        key = (weights, isa or os.environ.get("RTRNN_ISA", ""), threads, tuple(cpus), spin_ms)
         if key not in self._plans:
-            self._plans[key] = _core.Plan(self.graph, weights, key[1])
+            self._plans[key] = _core.Plan(self.graph, weights, key[1], {}, threads, key[3], spin_ms)
         return self._plans[key]
 
-    def stream(self, weights: str = "f32", isa: str | None = None, on_nonfinite: str = "error") -> Stream:
+    def stream(
+        self,
+        weights: str = "f32",
+        isa: str | None = None,
+        on_nonfinite: str = "error",
+        *,
+        threads: int = 1,
+        cpus: Sequence[int] = (),
+        spin_ms: float = 5.0,
+    ) -> Stream:
         """A new Stream in the initial state.
 
         `weights` is the precision that the matrices of rnn, gru, lstm and linear nodes are packed in: "f32"; "i16" or "i8",
@@ -110,10 +127,18 @@ class Model:
         `on_nonfinite` says what a NaN or an infinity does: "error" (raise, state unchanged), "hold" (repeat the last
         output, state unchanged, counted), or "propagate".
 
+        `threads` is how many threads a step may use, the calling one included, for networks whose weights one core's cache does
+        not hold: the rows of large matrices are divided among them, each on a core that keeps its share in its own cache. The
+        bits stay. Small networks take none and gain nothing. The other threads live as long as the Stream. They look for
+        the next step, each holding its core, for `spin_ms` milliseconds and then sleep in naps of up to 5 ms; a step that finds
+        one asleep, or late, does its share itself, so steps further apart than `spin_ms` gain nothing. There should be
+        as many free cores as threads. `cpus` pins the others to these processors, ``threads - 1`` numbers (Linux).
+
         Raises :class:`rtrnn.UnsupportedError` for a network with reverse or bidirectional layers (see :meth:`run`) and for
-        an unknown or unavailable `isa`, for an unknown precision and for weights that do not fit it.
+        an unknown precision and for weights that do not fit it; ValueError for an unknown or unavailable `isa` and for `threads`, `cpus` and
+        `spin_ms` that make no sense; :class:`rtrnn.Error` when the system gives no more threads or not those processors.
         """
-        return Stream(self.plan(weights, isa), on_nonfinite)
+        return Stream(self.plan(weights, isa, threads=threads, cpus=cpus, spin_ms=spin_ms), on_nonfinite)
 
     def batch(self, n: int, weights: str = "f32", isa: str | None = None, on_nonfinite: str = "error") -> Batch:
         """`n` independent streams stepped in lockstep: ``step((n, input)) -> (n, output)``; options as :meth:`stream`."""

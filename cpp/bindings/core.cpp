@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -192,10 +193,16 @@ void bind_graph(py::module_& m) {
 
 void bind_plan(py::module_& m) {
     py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
-        .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, std::map<std::string, std::string> overrides) {
-                 return std::make_shared<Plan>(graph, PlanOptions{weights, isa, std::move(overrides)});
+        .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, std::map<std::string, std::string> overrides,
+                         int threads, std::vector<int> cpus, double spin_ms) {
+                 PlanOptions options{weights, isa, std::move(overrides), {}};
+                 options.threads.count = threads;
+                 options.threads.cpus = std::move(cpus);
+                 options.threads.spin_ms = spin_ms;
+                 return std::make_shared<Plan>(graph, options);
              }),
-             "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{})
+             "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{}, "threads"_a = 1,
+             "cpus"_a = std::vector<int>{}, "spin_ms"_a = ThreadOptions{}.spin_ms)
         .def_property_readonly("isa", [](const Plan& plan) { return plan.kernels().name; })
         .def_property_readonly("inputs", [](const Plan& plan) {
             py::list out;
@@ -218,6 +225,10 @@ void bind_plan(py::module_& m) {
         .def_property_readonly("calls", [](const Plan& plan) {
             return py::dict("step"_a = plan.step_calls().size(), "prepare"_a = plan.prepare_calls().size(), "finish"_a = plan.finish_calls().size());
         })
+        .def_property_readonly("threads", [](const Plan& plan) { return plan.threads().count; })
+        .def_property_readonly("divided_calls", [](const Plan& plan) {
+            return std::count_if(plan.step_calls().begin(), plan.step_calls().end(), [](const Call& call) { return call.parts > 1; });
+        })
         // A C handle on this Plan for rtrnn._stream.
         .def("_handle", [](const std::shared_ptr<Plan>& plan) {
             return py::capsule(new rtrnn_plan{plan}, "rtrnn_plan", [](PyObject* capsule) {
@@ -227,7 +238,7 @@ void bind_plan(py::module_& m) {
 
     py::class_<Sequence>(m, "Sequence")
         .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, const std::string& on_nonfinite) {
-                 return std::make_unique<Sequence>(graph, PlanOptions{weights, isa, {}}, parse_on_nonfinite(on_nonfinite));
+                 return std::make_unique<Sequence>(graph, PlanOptions{weights, isa, {}, {}}, parse_on_nonfinite(on_nonfinite));
              }),
              "graph"_a, "weights"_a = "f32", "isa"_a = "", "on_nonfinite"_a = "error")
         .def("is_per_timestep", &Sequence::is_per_timestep, "output"_a)

@@ -94,6 +94,7 @@ struct CellArgs {
     const float* bias_hh;         // [tile][gate][width]
     const float* peephole;        // lstm only, [tile][i f o][width], or null
     std::int32_t input_size, recurrent_size, hidden_size, width;
+    std::int32_t first_row;       // of these rows in h, when they are a part of the cell's (plan/parts)
     Activation activation[3];     // rnn: f; gru: f g; lstm: f g h (ONNX names)
     float clip;                   // the sums are clipped to [-clip, clip]; 0 when there is no clip
     bool standard;                // sigmoid/tanh (rnn: tanh), no clip, no peephole, no input_forget

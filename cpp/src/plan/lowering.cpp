@@ -89,8 +89,7 @@ Matrix Lowering::matrix(const MatrixSource& s, Precision precision) {
 
 Ref Lowering::quantized(Precision precision, std::int64_t size) {
     if (precision < Precision::i16) return {nullptr, 0};
-    const std::int64_t blocks = (size + quantized_block - 1) / quantized_block;
-    return scratch(blocks * quantized_block * static_cast<std::int64_t>(sizeof(std::int16_t)) / static_cast<std::int64_t>(sizeof(float)));
+    return scratch(quantized_floats(size));
 }
 
 void Lowering::emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size) {

@@ -27,9 +27,13 @@ inline constexpr std::size_t ref_count<LinearArgs> = 3;
 template <>
 inline constexpr std::size_t ref_count<BinaryArgs> = 3;
 
+struct RemotePart;
+
 struct Call {
     Kernel kernel;
     const void* args;
+    std::int32_t parts = 1;               // this one and those behind it that may run at the same time
+    const RemotePart* remote = nullptr;   // how a worker runs it; null for what the calling thread alone runs
 };
 
 enum class Phase { prepare, split, finish };
@@ -40,6 +44,8 @@ struct PendingCall {
     Kernel kernel, prepare, finish;
     void* args;
     std::size_t refs;
+    std::int32_t parts = 1;
+    bool beside_previous = false;   // may run at the same time as the call before it
 };
 
 // Rows of a matrix as the kernels want them: `gates` of a (gates * rows, cols) tensor, in tiles of `width` rows.
@@ -50,6 +56,12 @@ struct MatrixSource {
     TileShape shape;
     std::string label;   // for messages
 };
+
+// Floats that `size` values of a quantised operand take.
+constexpr std::int64_t quantized_floats(std::int64_t size) {
+    const std::int64_t blocks = (size + quantized_block - 1) / quantized_block;
+    return blocks * quantized_block * static_cast<std::int64_t>(sizeof(std::int16_t)) / static_cast<std::int64_t>(sizeof(float));
+}
 
 // "node 'layer0' (gru): weight_ih 'l0.w'": input i of a node, for messages.
 std::string matrix_label(const PlanNode& node, std::size_t i, const char* role);
@@ -105,6 +117,14 @@ public:
     // Lowers one node in its phase.
     void lower(const PlanNode& node, std::size_t index);
 
+    // Arguments, kept for the Plan.
+    template <class Args>
+    void* store(const Args& value) {
+        static_assert(std::is_trivially_copyable_v<Args> && std::is_standard_layout_v<Args>);
+        args.push_back(aligned_array<std::byte>(sizeof(Args)));
+        return new (args.back().get()) Args(value);
+    }
+
     Phase phase = Phase::finish;
     std::vector<PendingCall> calls;
     std::deque<AlignedArray<float>> float_constants;
@@ -115,13 +135,6 @@ public:
 
 private:
     bool is_state_only(const std::string& value) const;
-
-    template <class Args>
-    void* store(const Args& value) {
-        static_assert(std::is_trivially_copyable_v<Args> && std::is_standard_layout_v<Args>);
-        args.push_back(aligned_array<std::byte>(sizeof(Args)));
-        return new (args.back().get()) Args(value);
-    }
 
     const Graph& graph_;
     Placement& placement_;

@@ -2,13 +2,29 @@
 #pragma once
 
 #include <map>
+#include <cstdint>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "export.hpp"
 #include "kernels/kernels.hpp"
 
 namespace rtrnn {
+
+// Several threads for one step, for networks whose weights one core's cache does not hold. Rows are divided among the threads; the bits stay.
+struct ThreadOptions {
+    int count = 1;             // threads that a step may use, the calling one included; 1 to 64
+    std::vector<int> cpus{};   // where the others are pinned, count - 1 processor numbers (Linux); empty: nowhere
+    double spin_ms = 5;        // how long a thread keeps looking for the next step, holding its core, before it begins to nap
+    // A matrix is divided into parts of at least this many bytes of weights, if at all.
+    std::int64_t smallest_part_bytes = 256 * 1024;   // measured: GRU 64x192 gains a fifth by two threads, 64x128 nothing
+};
+
+constexpr int max_threads = 64;
+
+// Throws Error(invalid_argument).
+void check_threads(const ThreadOptions& threads);
 
 struct PlanOptions {
     std::string weights = "f32";   // precision of the matrices of rnn, gru, lstm and linear nodes: f32, f16, bf16, i16 or i8
@@ -16,6 +32,7 @@ struct PlanOptions {
     // Matrices with a precision of their own, by "NODE.ROLE"; roles are weight_ih, weight_hh, weight_hr and weight (of a linear).
     // Not for networks with reverse layers.
     std::map<std::string, std::string> overrides = {};
+    ThreadOptions threads = {};
 };
 
 // The precision of each matrix, as the options say. Throws Error(unsupported) for the name of a precision that there is none of.

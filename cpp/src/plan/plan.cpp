@@ -23,7 +23,8 @@ void refuse_what_cannot_stream(const Graph& graph) {
 
 }  // namespace
 
-Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_kernels(options.isa)), fingerprint_(graph.fingerprint()) {
+Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_kernels(options.isa)), fingerprint_(graph.fingerprint()), threads_(options.threads) {
+    check_threads(threads_);
     PrecisionChoice precisions(options);
     graph.validate();
     refuse_what_cannot_stream(graph);
@@ -39,6 +40,7 @@ Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_ke
         reader.inputs = {move.value};
         lowering.copy(lowering.in(reader, 0), lowering.at(move.target), move.size);
     }
+    split_large_calls(lowering, threads_);
     lay_out(graph, placement, lowering);
 
     constant_bytes_ = lowering.constant_bytes;
@@ -84,15 +86,25 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
     arena_size_ = at + assign_temporaries(lowering.calls, placement, at, offsets);
     for (PendingCall& call : lowering.calls) {
         resolve_refs(call, offsets);
-        if (call.phase == Phase::prepare) prepare_.push_back({call.kernel, call.args});
+        if (call.phase == Phase::prepare) prepare_.push_back(planned(call, CellForm::whole));
     }
     step_ = prepare_;
     for (const PendingCall& call : lowering.calls) {
         if (call.phase == Phase::prepare) continue;
-        step_.push_back({call.kernel, call.args});
-        finish_.push_back({call.phase == Phase::split ? call.finish : call.kernel, call.args});
-        if (call.phase == Phase::split) prepare_.push_back({call.prepare, call.args});
+        step_.push_back(planned(call, CellForm::whole));
+        finish_.push_back(call.phase == Phase::split ? planned(call, CellForm::finish) : step_.back());
+        if (call.phase == Phase::split) prepare_.push_back(planned(call, CellForm::prepare));
     }
+}
+
+Call Plan::planned(const PendingCall& call, CellForm form) {
+    Call out{form == CellForm::prepare ? call.prepare : form == CellForm::finish ? call.finish : call.kernel, call.args, call.parts, nullptr};
+    if (call.beside_previous) {
+        remote_parts_.push_back(make_remote_part(*kernels_, call, form));
+        out.remote = remote_parts_.back().get();
+        worker_size_ = std::max(worker_size_, out.remote->own_size);
+    }
+    return out;
 }
 
 }  // namespace rtrnn

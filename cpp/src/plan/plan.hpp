@@ -13,6 +13,7 @@
 #include "plan/aligned.hpp"
 #include "plan/lowering.hpp"
 #include "plan/options.hpp"
+#include "plan/parts.hpp"
 
 namespace rtrnn {
 
@@ -46,14 +47,20 @@ public:
     std::size_t arena_size() const { return arena_size_; }
     std::uint64_t fingerprint() const { return fingerprint_; }
 
+    // Run in order, each on the calling thread, they give a step; the parts of a divided call may also run at the same time.
     const std::vector<Call>& step_calls() const { return step_; }
     const std::vector<Call>& prepare_calls() const { return prepare_; }
     const std::vector<Call>& finish_calls() const { return finish_; }
+
+    const ThreadOptions& threads() const { return threads_; }
+    // What each of a Stream's workers needs of memory, in floats; 0 when no call is divided.
+    std::size_t worker_size() const { return worker_size_; }
 
     std::size_t constant_bytes() const { return constant_bytes_; }
 
 private:
     void lay_out(const Graph& graph, const Placement& placement, Lowering& lowering);
+    Call planned(const PendingCall& call, CellForm form);
 
     const KernelTable* kernels_;
     std::uint64_t fingerprint_;
@@ -66,6 +73,9 @@ private:
     std::deque<AlignedArray<std::int32_t>> index_constants_;
     std::deque<AlignedArray<std::byte>> byte_constants_;
     std::deque<AlignedArray<std::byte>> args_;
+    ThreadOptions threads_;
+    std::size_t worker_size_ = 0;
+    std::vector<std::unique_ptr<RemotePart>> remote_parts_;
 };
 
 }  // namespace rtrnn

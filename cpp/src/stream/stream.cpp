@@ -5,23 +5,33 @@
 namespace rtrnn {
 namespace {
 
-void run(const std::vector<Call>& calls, float* arena) noexcept {
-    for (const Call& call : calls) call.kernel(call.args, arena);
-}
+std::unique_ptr<Workers> workers_of(const Plan& plan) { return plan.worker_size() ? std::make_unique<Workers>(plan.threads(), plan.worker_size()) : nullptr; }
 
 std::size_t total_floats(const Plan& plan) { return plan.arena_size() + plan.committed_size(); }
 
 }  // namespace
 
 Stream::Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite)
-    : plan_(std::move(plan)), arena_(aligned_array<float>(total_floats(*plan_))), on_nonfinite_(on_nonfinite) {
+    : plan_(std::move(plan)), arena_(aligned_array<float>(total_floats(*plan_))), workers_(workers_of(*plan_)), on_nonfinite_(on_nonfinite) {
     reset();
 }
 
 Stream::Stream(const Stream& other)
-    : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_))), on_nonfinite_(other.on_nonfinite_), prepared_(other.prepared_),
+    : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_))), workers_(workers_of(*plan_)), on_nonfinite_(other.on_nonfinite_), prepared_(other.prepared_),
       steps_(other.steps_), nonfinite_(other.nonfinite_) {
     std::memcpy(arena_.get(), other.arena_.get(), total_floats(*plan_) * sizeof(float));
+}
+
+void Stream::run(const std::vector<Call>& calls) noexcept RTRNN_NONBLOCKING {
+    float* const arena = arena_.get();
+    if (!workers_) {
+        for (const Call& call : calls) call.kernel(call.args, arena);
+        return;
+    }
+    for (const Call *call = calls.data(), *end = call + calls.size(); call != end; call += call->parts) {
+        if (call->parts > 1) workers_->run(call, arena);
+        else call->kernel(call->args, arena);
+    }
 }
 
 Status Stream::step() noexcept {
@@ -29,7 +39,7 @@ Status Stream::step() noexcept {
     float* arena = arena_.get();
     const bool check = on_nonfinite_ != OnNonFinite::propagate;
     if (check && !plan.kernels().all_finite(arena, plan.input_size())) return reject(Status::nonfinite_input);
-    run(prepared_ ? plan.finish_calls() : plan.step_calls(), arena);
+    run(prepared_ ? plan.finish_calls() : plan.step_calls());
     prepared_ = false;
     const float* pending = arena + plan.pending_offset();
     if (check && !plan.kernels().all_finite(pending, plan.committed_size())) return reject(Status::nonfinite_result);
@@ -45,7 +55,7 @@ Status Stream::reject(Status status) noexcept {
 
 void Stream::prepare() noexcept {
     if (prepared_) return;
-    run(plan_->prepare_calls(), arena_.get());
+    run(plan_->prepare_calls());
     prepared_ = true;
 }
 
@@ -99,6 +109,6 @@ void Stream::rollback() noexcept {
     prepared_ = false;
 }
 
-std::size_t Stream::memory_bytes() const noexcept { return sizeof *this + total_floats(*plan_) * sizeof(float); }
+std::size_t Stream::memory_bytes() const noexcept { return sizeof *this + total_floats(*plan_) * sizeof(float) + (workers_ ? workers_->memory_bytes() : 0); }
 
 }  // namespace rtrnn

@@ -1,5 +1,6 @@
 // Stream: one sequence in progress. All its memory is one aligned arena, allocated and touched when it is created.
 //
+// Of a Plan with threads a Stream has workers, which help with the steps (stream/workers); they live as long as it does.
 // Every member but the constructors is noexcept, allocates nothing, takes no lock, makes no system call, and may be called from a
 // real-time thread. One Stream belongs to one thread at a time; Streams of one Plan are independent.
 #pragma once
@@ -9,6 +10,7 @@
 #include <memory>
 
 #include "plan/plan.hpp"
+#include "stream/workers.hpp"
 
 namespace rtrnn {
 
@@ -23,8 +25,9 @@ enum class Status {
 
 class RTRNN_EXPORT Stream {
 public:
+    // Throws Error when the threads that the Plan asks for cannot be had.
     explicit Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite = OnNonFinite::error);
-    Stream(const Stream& other);   // a fork: same state, same buffers' contents, its own memory
+    Stream(const Stream& other);   // a fork: same state, same buffers' contents, its own memory and workers
     Stream(Stream&&) noexcept = default;
     Stream& operator=(const Stream&) = delete;
     Stream& operator=(Stream&&) noexcept = default;
@@ -57,13 +60,17 @@ public:
     std::uint64_t steps() const noexcept { return steps_; }
     // Steps that were refused or held because of a NaN or an infinity.
     std::uint64_t nonfinite_count() const noexcept { return nonfinite_; }
+    // Parts of steps whose result came from another thread than the one that stepped.
+    std::uint64_t parts_by_workers() const noexcept { return workers_ ? workers_->helped() : 0; }
     std::size_t memory_bytes() const noexcept;
 
 private:
+    void run(const std::vector<Call>& calls) noexcept RTRNN_NONBLOCKING;
     Status reject(Status status) noexcept;
 
     std::shared_ptr<const Plan> plan_;
     AlignedArray<float> arena_;   // the Plan's arena, then the checkpoint: a second committed block
+    std::unique_ptr<Workers> workers_;   // null when the calling thread does it all
     OnNonFinite on_nonfinite_;
     bool prepared_ = false;
     std::uint64_t steps_ = 0, nonfinite_ = 0, checkpoint_steps_ = 0;
