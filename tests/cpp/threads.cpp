@@ -70,6 +70,12 @@ void run_remotely(const std::vector<Call>& calls, float* arena, float* own, std:
     }
 }
 
+#if defined(__SANITIZE_THREAD__)
+constexpr int stress_steps = 1500;
+#else
+constexpr int stress_steps = 50000;
+#endif
+
 bool same(const float* a, const float* b, std::size_t n) { return std::memcmp(a, b, n * sizeof(float)) == 0; }
 
 void fill_input(Stream& stream, Random& random) {
@@ -184,7 +190,7 @@ TEST_CASE("workers that sleep, wake and come late change no bit") {
         Stream single(std::make_shared<const Plan>(graph));
         Stream helped(std::make_shared<const Plan>(graph, with_threads(threads, "f32", "", 0.02)));   // naps after 20 us
         Random random(4), pauses(8);
-        for (int t = 0; t < 20000; ++t) {
+        for (int t = 0; t < stress_steps; ++t) {
             if (t % 64 == 0) fill_input(single, random);
             std::memcpy(helped.input(0), single.input(0), 13 * sizeof(float));
             single.step();
