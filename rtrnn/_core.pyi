@@ -94,6 +94,7 @@ class Plan:
         threads: int = 1,
         cpus: abc.Sequence[int] = ...,
         spin_ms: float = 5.0,
+        delta: float | None = None,
     ) -> None: ...
     @property
     def threads(self) -> int: ...

@@ -30,7 +30,7 @@ class Model:
         self.graph = graph
         #: What the importer noticed and a user should know.
         self.warnings: tuple[str, ...] = tuple(warnings)
-        self._plans: dict[tuple[str, str, int, tuple[int, ...], float], _core.Plan] = {}
+        self._plans: dict[tuple[str, str, int, tuple[int, ...], float, float | None], _core.Plan] = {}
         self._sequences: dict[tuple[str, str, str], _core.Sequence] = {}
 
     # -- description -----------------------------------------------------------------------------------
@@ -102,11 +102,12 @@ class Model:
         threads: int = 1,
         cpus: Sequence[int] = (),
         spin_ms: float = 5.0,
+        delta: float | None = None,
     ) -> _core.Plan:
         """The Plan for these options of :meth:`stream`, made once and shared. Raises :class:`rtrnn.UnsupportedError`, ValueError."""
-        key = (weights, isa or os.environ.get("RTRNN_ISA", ""), threads, tuple(cpus), spin_ms)
+        key = (weights, isa or os.environ.get("RTRNN_ISA", ""), threads, tuple(cpus), spin_ms, delta)
         if key not in self._plans:
-            self._plans[key] = _core.Plan(self.graph, weights, key[1], {}, threads, key[3], spin_ms)
+            self._plans[key] = _core.Plan(self.graph, weights, key[1], {}, threads, key[3], spin_ms, delta)
         return self._plans[key]
 
     def stream(
@@ -118,6 +119,7 @@ class Model:
         threads: int = 1,
         cpus: Sequence[int] = (),
         spin_ms: float = 5.0,
+        delta: float | None = None,
     ) -> Stream:
         """A new Stream in the initial state.
 
@@ -134,11 +136,17 @@ class Model:
         one asleep, or late, does its share itself, so steps further apart than `spin_ms` gain nothing. There should be
         as many free cores as threads. `cpus` pins the others to these processors, ``threads - 1`` numbers (Linux).
 
+        `delta` follows the entries of a cell's input and state only when they have changed by more than this since they were used last
+        (Delta Networks, 2017), which saves their columns of the matrices. The result is no longer the network's own: compare it on
+        recordings. 0 leaves out what has not changed at all and differs by rounding, which adds up over a long run. The time of a step then
+        depends on the data. The cells' matrices are float32, and the running sums are further states, NODE.delta_*. It pays for
+        large layers whose values move slowly.
+
         Raises :class:`rtrnn.UnsupportedError` for a network with reverse or bidirectional layers (see :meth:`run`) and for
         an unknown precision and for weights that do not fit it; ValueError for an unknown or unavailable `isa` and for `threads`, `cpus` and
         `spin_ms` that make no sense; :class:`rtrnn.Error` when the system gives no more threads or not those processors.
         """
-        return Stream(self.plan(weights, isa, threads=threads, cpus=cpus, spin_ms=spin_ms), on_nonfinite)
+        return Stream(self.plan(weights, isa, threads=threads, cpus=cpus, spin_ms=spin_ms, delta=delta), on_nonfinite)
 
     def batch(self, n: int, weights: str = "f32", isa: str | None = None, on_nonfinite: str = "error") -> Batch:
         """`n` independent streams stepped in lockstep: ``step((n, input)) -> (n, output)``; options as :meth:`stream`."""

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -194,15 +195,16 @@ void bind_graph(py::module_& m) {
 void bind_plan(py::module_& m) {
     py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
         .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, std::map<std::string, std::string> overrides,
-                         int threads, std::vector<int> cpus, double spin_ms) {
-                 PlanOptions options{weights, isa, std::move(overrides), {}};
+                         int threads, std::vector<int> cpus, double spin_ms, std::optional<double> delta) {
+                 if (delta && !(*delta >= 0)) throw py::value_error("delta: expected a threshold from 0 on");
+                 PlanOptions options{weights, isa, std::move(overrides), {}, delta.value_or(-1)};
                  options.threads.count = threads;
                  options.threads.cpus = std::move(cpus);
                  options.threads.spin_ms = spin_ms;
                  return std::make_shared<Plan>(graph, options);
              }),
              "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{}, "threads"_a = 1,
-             "cpus"_a = std::vector<int>{}, "spin_ms"_a = ThreadOptions{}.spin_ms)
+             "cpus"_a = std::vector<int>{}, "spin_ms"_a = ThreadOptions{}.spin_ms, "delta"_a = py::none())
         .def_property_readonly("isa", [](const Plan& plan) { return plan.kernels().name; })
         .def_property_readonly("inputs", [](const Plan& plan) {
             py::list out;
@@ -238,7 +240,7 @@ void bind_plan(py::module_& m) {
 
     py::class_<Sequence>(m, "Sequence")
         .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, const std::string& on_nonfinite) {
-                 return std::make_unique<Sequence>(graph, PlanOptions{weights, isa, {}, {}}, parse_on_nonfinite(on_nonfinite));
+                 return std::make_unique<Sequence>(graph, PlanOptions{weights, isa}, parse_on_nonfinite(on_nonfinite));
              }),
              "graph"_a, "weights"_a = "f32", "isa"_a = "", "on_nonfinite"_a = "error")
         .def("is_per_timestep", &Sequence::is_per_timestep, "output"_a)

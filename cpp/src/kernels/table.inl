@@ -12,11 +12,13 @@
 #include "quantize.inl"
 #include "float_tiles.inl"
 #include "integer_tiles.inl"
+#include "sparse_tiles.inl"
 #include "products.inl"
 #include "linear.inl"
 #include "cells.inl"
 #include "elementwise.inl"
 #include "reduce.inl"
+#include "delta.inl"
 #include "probe.inl"
 
 constexpr TileTable half_tiles() {
@@ -30,6 +32,7 @@ constexpr KernelTable table = {
     matrix_kernels<Called>(),
     {float_tiles<float>(), half_tiles(), float_tiles<BrainFloat>(), integer_tiles<std::int16_t>(), integer_tiles<std::int8_t>(),
      integer_tiles<std::int8_t>()},
+    {sparse_tile<1, 4>, sparse_tile<1, 2>, sparse_tile<2, 2>, sparse_tile<3, 2>, sparse_tile<4, 2>},
     unary,
     binary,
     normalize,
@@ -38,6 +41,7 @@ constexpr KernelTable table = {
     reduce,
     gather,
     copy,
+    delta,
     all_finite,
     {probe_read, probe_fma, probe_chains * Native::lanes},
 };

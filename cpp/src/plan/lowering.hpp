@@ -26,6 +26,8 @@ template <>
 inline constexpr std::size_t ref_count<LinearArgs> = 3;
 template <>
 inline constexpr std::size_t ref_count<BinaryArgs> = 3;
+template <>
+inline constexpr std::size_t ref_count<DeltaArgs> = 5;
 
 struct RemotePart;
 
@@ -54,7 +56,8 @@ struct MatrixSource {
     std::int64_t rows, cols, width;
     std::vector<int> gates;
     TileShape shape;
-    std::string label;   // for messages
+    std::string label;      // for messages
+    bool sparse = false;    // packed without its zero blocks; then f32 and width 16
 };
 
 // Floats that `size` values of a quantised operand take.
@@ -99,9 +102,10 @@ public:
     Matrix matrix(const MatrixSource& source, Precision precision);
     // Room for `size` values of an operand, as a matrix of this precision reads it.
     Ref quantized(Precision precision, std::int64_t size);
-    // The kernels for matrices of these precisions.
-    const MatrixKernels& matrix_kernels(Precision a, Precision b) const {
-        return a == Precision::f32 && b == Precision::f32 ? kernels.f32 : kernels.any;
+    // The kernels for these matrices.
+    const MatrixKernels& matrix_kernels(const Matrix& a, const Matrix& b) const {
+        const auto is_plain = [](const Matrix& m) { return m.precision == Precision::f32 && !m.first_block; };
+        return is_plain(a) && is_plain(b) ? kernels.f32 : kernels.any;
     }
 
     template <class Args>
@@ -135,6 +139,7 @@ public:
 
 private:
     bool is_state_only(const std::string& value) const;
+    Matrix sparse(const MatrixSource& source);
 
     const Graph& graph_;
     Placement& placement_;
@@ -142,6 +147,7 @@ private:
     using PackedKey = std::tuple<const float*, std::int64_t, std::int64_t, std::int64_t, std::vector<int>>;
     std::map<PackedKey, const float*> packed_;
     std::map<std::pair<PackedKey, Precision>, Matrix> matrices_;
+    std::map<PackedKey, Matrix> sparse_;
     PrecisionChoice& precisions_;
     std::unordered_map<std::string, bool> state_only_;
 };

@@ -33,6 +33,8 @@ struct PlanOptions {
     // Not for networks with reverse layers.
     std::map<std::string, std::string> overrides = {};
     ThreadOptions threads = {};
+    // Threshold of delta updates (plan/delta), below which changes of a cell's input and state are not followed; none when below 0.
+    double delta = -1;
 };
 
 // The precision of each matrix, as the options say. Throws Error(unsupported) for the name of a precision that there is none of.

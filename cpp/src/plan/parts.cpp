@@ -29,12 +29,20 @@ std::int64_t weight_bytes(Precision precision) { return precision == Precision::
 
 // Bytes of `rows` rows of every gate.
 std::int64_t matrix_bytes(const KernelTable& table, const Matrix& matrix, std::int64_t gates, std::int64_t rows, std::int64_t cols) {
+    if (matrix.first_block) {
+        const std::int64_t blocks = matrix.first_block[(rows + sparse_rows - 1) / sparse_rows * gates] - matrix.first_block[0];
+        return blocks * sparse_rows * std::int64_t{sizeof(float)};
+    }
     const std::int64_t group = table.tiles[static_cast<int>(matrix.precision)].group;
     return gates * rows * ((cols + group - 1) / group * group) * weight_bytes(matrix.precision);
 }
 
 // The matrix from row `first`, the first one of a tile, on.
 Matrix from_row(const KernelTable& table, Matrix matrix, std::int64_t gates, std::int64_t first, std::int64_t cols) {
+    if (matrix.first_block) {   // which counts from the first part's weights
+        matrix.first_block += first / sparse_rows * gates;
+        return matrix;
+    }
     matrix.weights = static_cast<const std::byte*>(matrix.weights) + matrix_bytes(table, matrix, gates, first, cols);
     if (matrix.scale) matrix.scale += gates * first;
     if (matrix.start) matrix.start += gates * first;

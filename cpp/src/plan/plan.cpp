@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "kernels/dispatch.hpp"
 #include "plan/arena.hpp"
+#include "plan/delta.hpp"
 
 namespace rtrnn {
 namespace {
@@ -23,10 +25,14 @@ void refuse_what_cannot_stream(const Graph& graph) {
 
 }  // namespace
 
-Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_kernels(options.isa)), fingerprint_(graph.fingerprint()), threads_(options.threads) {
+Plan::Plan(const Graph& source, const PlanOptions& options) : kernels_(&select_kernels(options.isa)), threads_(options.threads) {
     check_threads(threads_);
     PrecisionChoice precisions(options);
-    graph.validate();
+    source.validate();
+    std::optional<Graph> rewritten;
+    if (options.delta >= 0) rewritten = with_delta_updates(source, options.delta);
+    const Graph& graph = rewritten ? *rewritten : source;
+    fingerprint_ = graph.fingerprint();
     refuse_what_cannot_stream(graph);
 
     const std::vector<PlanNode> program = make_program(graph);
