@@ -23,7 +23,9 @@ from rtrnn.errors import (
 )
 
 if TYPE_CHECKING:
-    from rtrnn._stream import Batch, Stream
+    from rtrnn._batch import Batch
+    from rtrnn._loop import Loop
+    from rtrnn._stream import Stream
     from rtrnn.layers import GRU, LSTM, RNN, Activation, LayerNorm, Linear, Normalizer, Sequential
     from rtrnn.loading import from_torch, load
     from rtrnn.model import Model
@@ -39,6 +41,7 @@ __all__ = [
     "GraphError",
     "LayerNorm",
     "Linear",
+    "Loop",
     "MissingExtraError",
     "Model",
     "ModelWarning",
@@ -84,11 +87,12 @@ def cmake_dir() -> str:
 # NumPy and the importers are imported when something that needs them is first asked for: `import rtrnn` stays fast.
 _LAZY = {
     "Activation": "rtrnn.layers",
-    "Batch": "rtrnn._stream",
+    "Batch": "rtrnn._batch",
     "GRU": "rtrnn.layers",
     "LSTM": "rtrnn.layers",
     "LayerNorm": "rtrnn.layers",
     "Linear": "rtrnn.layers",
+    "Loop": "rtrnn._loop",
     "Model": "rtrnn.model",
     "Normalizer": "rtrnn.layers",
     "RNN": "rtrnn.layers",

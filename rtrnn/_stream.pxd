@@ -1,4 +1,5 @@
 # The C interface of the core (rtrnn/rtrnn.h) and the Stream extension type, for `cimport`.
+cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
 
@@ -11,15 +12,32 @@ cdef extern from "rtrnn/rtrnn.h" nogil:
         RTRNN_HELD
         RTRNN_NONFINITE_INPUT
         RTRNN_NONFINITE_RESULT
+        RTRNN_BUSY
+        RTRNN_INVALID_ARGUMENT
+        RTRNN_INVALID_HANDLE
+        RTRNN_STATE_MISMATCH
+        RTRNN_INVALID_FILE
+        RTRNN_UNSUPPORTED
+        RTRNN_IO
+        RTRNN_OUT_OF_MEMORY
+        RTRNN_SYSTEM
+        RTRNN_INTERNAL
     ctypedef enum rtrnn_on_nonfinite:
         RTRNN_ON_NONFINITE_ERROR
         RTRNN_ON_NONFINITE_HOLD
         RTRNN_ON_NONFINITE_PROPAGATE
+    ctypedef struct rtrnn_const_span:
+        const float* data
+        size_t size
+    ctypedef struct rtrnn_span:
+        float* data
+        size_t size
 
+    const char* rtrnn_status_text(rtrnn_status) noexcept
     const char* rtrnn_last_error() noexcept
-    rtrnn_stream* rtrnn_stream_create(const rtrnn_plan*, rtrnn_on_nonfinite) noexcept
-    rtrnn_stream* rtrnn_stream_fork(const rtrnn_stream*) noexcept
-    void rtrnn_stream_free(rtrnn_stream*) noexcept
+    rtrnn_status rtrnn_stream_create(const rtrnn_plan*, rtrnn_on_nonfinite, rtrnn_stream**) noexcept
+    rtrnn_status rtrnn_stream_fork(const rtrnn_stream*, rtrnn_stream**) noexcept
+    rtrnn_status rtrnn_stream_free(rtrnn_stream*) noexcept
     size_t rtrnn_stream_input_count(const rtrnn_stream*) noexcept
     size_t rtrnn_stream_input_size(const rtrnn_stream*, size_t) noexcept
     float* rtrnn_stream_input(rtrnn_stream*, size_t) noexcept
@@ -27,20 +45,31 @@ cdef extern from "rtrnn/rtrnn.h" nogil:
     size_t rtrnn_stream_output_size(const rtrnn_stream*, size_t) noexcept
     const float* rtrnn_stream_output(const rtrnn_stream*, size_t) noexcept
     rtrnn_status rtrnn_stream_step(rtrnn_stream*) noexcept
-    rtrnn_status rtrnn_stream_step_copy(rtrnn_stream*, const float*, float*) noexcept
-    void rtrnn_stream_prepare(rtrnn_stream*) noexcept
-    void rtrnn_stream_reset(rtrnn_stream*) noexcept
-    rtrnn_status rtrnn_stream_process(rtrnn_stream*, const float* const*, float* const*, size_t, size_t*) noexcept
+    rtrnn_status rtrnn_stream_step_copy(rtrnn_stream*, const float*, size_t, float*, size_t) noexcept
+    rtrnn_status rtrnn_stream_prepare(rtrnn_stream*) noexcept
+    rtrnn_status rtrnn_stream_reset(rtrnn_stream*) noexcept
+    rtrnn_status rtrnn_stream_reserve(rtrnn_stream*) noexcept
+    rtrnn_status rtrnn_stream_process(
+        rtrnn_stream*, const rtrnn_const_span*, size_t, const rtrnn_span*, size_t, size_t, size_t*
+    ) noexcept
     size_t rtrnn_stream_state_size(const rtrnn_stream*) noexcept
     const float* rtrnn_stream_state(const rtrnn_stream*) noexcept
-    rtrnn_status rtrnn_stream_set_state(rtrnn_stream*, const float*) noexcept
+    rtrnn_status rtrnn_stream_get_state(const rtrnn_stream*, float*, size_t) noexcept
+    rtrnn_status rtrnn_stream_set_state(rtrnn_stream*, const float*, size_t) noexcept
+    size_t rtrnn_stream_saved_bytes(const rtrnn_stream*) noexcept
+    rtrnn_status rtrnn_stream_save(const rtrnn_stream*, void*, size_t) noexcept
+    rtrnn_status rtrnn_stream_restore(rtrnn_stream*, const void*, size_t) noexcept
     uint64_t rtrnn_stream_steps(const rtrnn_stream*) noexcept
     uint64_t rtrnn_stream_nonfinite_count(const rtrnn_stream*) noexcept
-    rtrnn_batch* rtrnn_batch_create(const rtrnn_plan*, size_t, rtrnn_on_nonfinite) noexcept
-    void rtrnn_batch_free(rtrnn_batch*) noexcept
-    rtrnn_status rtrnn_batch_step(rtrnn_batch*, const float* const*, float* const*, size_t*) noexcept
-    void rtrnn_batch_prepare(rtrnn_batch*) noexcept
-    rtrnn_stream* rtrnn_batch_stream(rtrnn_batch*, size_t) noexcept
+    rtrnn_status rtrnn_batch_create(const rtrnn_plan*, size_t, rtrnn_on_nonfinite, rtrnn_batch**) noexcept
+    rtrnn_status rtrnn_batch_free(rtrnn_batch*) noexcept
+    rtrnn_status rtrnn_batch_fork(const rtrnn_batch*, rtrnn_batch**) noexcept
+    uint64_t rtrnn_batch_nonfinite_count(const rtrnn_batch*, size_t) noexcept
+    rtrnn_status rtrnn_batch_step(rtrnn_batch*, const rtrnn_const_span*, size_t, const rtrnn_span*, size_t, size_t*) noexcept
+    rtrnn_status rtrnn_batch_prepare(rtrnn_batch*) noexcept
+    rtrnn_status rtrnn_batch_reset(rtrnn_batch*, size_t) noexcept
+    rtrnn_status rtrnn_batch_get_state(const rtrnn_batch*, size_t, float*, size_t) noexcept
+    rtrnn_status rtrnn_batch_set_state(rtrnn_batch*, size_t, const float*, size_t) noexcept
 
 
 cdef class _Ports:
@@ -66,3 +95,13 @@ cdef class Stream:
     cdef object _step_any(self, object x, object out)
     cdef object _raise(self, rtrnn_status status, object at=*)
     cdef object _single_or_dict(self, tuple arrays, _Ports ports)
+
+
+# What Stream and Batch share: nothing for others to call.
+cdef rtrnn_on_nonfinite _policy(object on_nonfinite) except *
+cdef _Ports _ports(list ports)
+cdef bint _is_plain(object x, Py_ssize_t size) noexcept
+cdef cnp.ndarray _as_float32(object x, str what, tuple shape, Py_ssize_t size)
+cdef list _ordered(object x, _Ports ports, str what)
+cdef object _arranged(list values, _Ports ports, bint as_dict)
+cdef list _block(object xs, _Ports ports)

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The hot half of the Python API: :class:`Stream` and :class:`Batch`.
+"""The hot half of the Python API: :class:`Stream`; :class:`rtrnn._batch.Batch` shares its helpers.
 
 A step on a contiguous float32 array goes straight to the core; everything else (lists, other types, dicts) is converted
 first. The core's calls allocate nothing and keep the GIL: a step is shorter than giving it away.
@@ -37,7 +37,7 @@ cdef _Ports _ports(list ports):
     return self
 
 
-cdef inline bint _is_plain(object x, Py_ssize_t size) noexcept:
+cdef bint _is_plain(object x, Py_ssize_t size) noexcept:
     """A contiguous, aligned float32 array of `size` elements."""
     return (
         cnp.PyArray_Check(x)
@@ -117,10 +117,10 @@ cdef class Stream:
         self.handle = NULL
 
     def __init__(self, plan, on_nonfinite="error"):
+        cdef rtrnn_stream* handle
         capsule = plan._handle()
         policy = _policy(on_nonfinite)
-        handle = rtrnn_stream_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), policy)
-        if handle is NULL:
+        if rtrnn_stream_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), policy, &handle) != RTRNN_OK:
             raise Error(rtrnn_last_error().decode())
         self._adopt(handle, plan, policy)
 
@@ -171,7 +171,9 @@ cdef class Stream:
             return None
         if self.simple and _is_plain(x, self.input_size) and _significant_equal(<cnp.ndarray>x, self.inputs_.shapes[0]):
             if out is None:
-                status = rtrnn_stream_step_copy(self.handle, <const float*>cnp.PyArray_DATA(<cnp.ndarray>x), NULL)
+                status = rtrnn_stream_step_copy(
+                    self.handle, <const float*>cnp.PyArray_DATA(<cnp.ndarray>x), self.input_size, NULL, 0
+                )
                 if status > RTRNN_HELD:
                     self._raise(status)
                 return self._new_output()
@@ -179,7 +181,9 @@ cdef class Stream:
                 status = rtrnn_stream_step_copy(
                     self.handle,
                     <const float*>cnp.PyArray_DATA(<cnp.ndarray>x),
+                    self.input_size,
                     <float*>cnp.PyArray_DATA(<cnp.ndarray>out),
+                    self.output_size,
                 )
                 if status > RTRNN_HELD:
                     self._raise(status)
@@ -252,22 +256,26 @@ cdef class Stream:
         Several inputs are a dict or a tuple of such arrays. Releases the GIL. When a timestep fails, the error names it and
         the Stream is as it was before the call.
         """
-        cdef const float* inputs[64]
-        cdef float* outputs[64]
+        cdef rtrnn_const_span inputs[64]
+        cdef rtrnn_span outputs[64]
         cdef size_t failed_at = 0
-        cdef size_t count
+        cdef size_t count, input_count = len(self.inputs_.names), output_count = len(self.outputs_.names)
         cdef rtrnn_status status
-        if len(self.inputs_.names) > 64 or len(self.outputs_.names) > 64:
+        if input_count > 64 or output_count > 64:
             raise ValueError("process takes at most 64 inputs and 64 outputs; use step")
         arrays = _block(xs, self.inputs_)
         count = arrays[0].shape[0] if arrays else 0
         results = [np.empty((count, *shape), np.float32) for shape in self.outputs_.shapes]
         for i, array in enumerate(arrays):
-            inputs[i] = <const float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            inputs[i].data = <const float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            inputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>array)
         for i, array in enumerate(results):
-            outputs[i] = <float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            outputs[i].data = <float*>cnp.PyArray_DATA(<cnp.ndarray>array)
+            outputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>array)
         with nogil:
-            status = rtrnn_stream_process(self.handle, inputs, outputs, count, &failed_at)
+            if count > 1:
+                rtrnn_stream_reserve(self.handle)   # without the memory it works as well, only slower
+            status = rtrnn_stream_process(self.handle, inputs, input_count, outputs, output_count, count, &failed_at)
         if status > RTRNN_HELD:
             self._raise(status, failed_at)
         return _arranged(results, self.outputs_, isinstance(xs, dict))
@@ -275,8 +283,8 @@ cdef class Stream:
     def fork(self):
         """A new Stream of the same Plan that continues from this one's state. Allocates."""
         cdef Stream twin = Stream.__new__(Stream)
-        handle = rtrnn_stream_fork(self.handle)
-        if handle is NULL:
+        cdef rtrnn_stream* handle
+        if rtrnn_stream_fork(self.handle, &handle) != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
         twin._adopt(handle, self.plan, self.policy)
         return twin
@@ -312,7 +320,7 @@ cdef class Stream:
             flat = np.concatenate(parts) if parts else np.empty(0, np.float32)
         else:
             flat = _as_float32(state, "state", (total,), total).ravel()
-        if rtrnn_stream_set_state(self.handle, <const float*>cnp.PyArray_DATA(flat)) != RTRNN_OK:
+        if rtrnn_stream_set_state(self.handle, <const float*>cnp.PyArray_DATA(flat), total) != RTRNN_OK:
             raise NonFiniteError("the state to set holds a NaN or an infinity; the Stream is unchanged")
 
     def state_vector(self, out=None):
@@ -342,6 +350,11 @@ cdef class Stream:
     def isa(self):
         """The instruction set that this Stream runs on."""
         return self.plan.isa
+
+    @property
+    def weights(self):
+        """The precision of each matrix, by ``NODE.ROLE``: what ``weights="auto"`` chose, too."""
+        return self.plan.weights
 
     @property
     def on_nonfinite(self):
@@ -387,7 +400,7 @@ cdef inline bint _significant_equal(cnp.ndarray x, tuple shape) noexcept:
         j += 1
 
 
-def _block(xs, _Ports ports):
+cdef list _block(object xs, _Ports ports):
     """Arrays (T, ...) for each input, float32 and contiguous, all with the same T."""
     arrays = []
     for value, name, shape, size in zip(_ordered(xs, ports, "input"), ports.names, ports.shapes, ports.sizes):
@@ -401,125 +414,3 @@ def _block(xs, _Ports ports):
     if len(lengths) > 1:
         raise ValueError(f"inputs differ in their number of timesteps: {sorted(lengths)}")
     return arrays
-
-
-cdef class Batch:
-    """`n` independent streams of one Plan, stepped in lockstep; each has the bits it would have alone.
-
-    Made by :meth:`rtrnn.Model.batch`.
-    """
-
-    cdef rtrnn_batch* handle
-    cdef readonly Py_ssize_t size
-    cdef readonly object plan
-    cdef _Ports inputs_, outputs_, states_
-
-    def __cinit__(self):
-        self.handle = NULL
-
-    def __init__(self, plan, size, on_nonfinite="error"):
-        if size < 1:
-            raise ValueError(f"a batch needs at least one stream, found {size}")
-        capsule = plan._handle()
-        self.handle = rtrnn_batch_create(
-            <rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), size, _policy(on_nonfinite)
-        )
-        if self.handle is NULL:
-            raise Error(rtrnn_last_error().decode())
-        self.size = size
-        self.plan = plan
-        self.inputs_ = _ports(plan.inputs)
-        self.outputs_ = _ports(plan.outputs)
-        self.states_ = _ports([(name, shape) for name, shape, _ in plan.states])
-        if len(self.inputs_.names) > 64 or len(self.outputs_.names) > 64:
-            raise ValueError("a batch takes at most 64 inputs and 64 outputs")
-
-    def __dealloc__(self):
-        if self.handle is not NULL:
-            rtrnn_batch_free(self.handle)
-
-    def __len__(self):
-        return self.size
-
-    def step(self, x, *, out=None):
-        """One timestep of every stream: `x` (n, input) -> (n, output), a new array or `out`. Releases the GIL.
-
-        Errors are those of :meth:`Stream.step`; the message names the stream, and every stream is as before the call.
-        """
-        cdef const float* inputs[64]
-        cdef float* outputs[64]
-        cdef size_t failed_at = 0
-        cdef rtrnn_status status
-        arrays = _block(x, self.inputs_)
-        for array, name in zip(arrays, self.inputs_.names):
-            if len(array) != self.size:
-                raise ValueError(f"input {name!r}: expected {self.size} rows, one per stream, found {len(array)}")
-        as_dict = isinstance(x, dict) if out is None else isinstance(out, dict)
-        if out is None:
-            results = [np.empty((self.size, *shape), np.float32) for shape in self.outputs_.shapes]
-        else:
-            results = _ordered(out, self.outputs_, "out")
-            for result, shape, size in zip(results, self.outputs_.shapes, self.outputs_.sizes):
-                if not _is_plain(result, self.size * size) or not result.flags.writeable:
-                    raise ValueError(f"out: expected a writable contiguous float32 array of shape {(self.size, *shape)}")
-        for i, array in enumerate(arrays):
-            inputs[i] = <const float*>cnp.PyArray_DATA(<cnp.ndarray>array)
-        for i, array in enumerate(results):
-            outputs[i] = <float*>cnp.PyArray_DATA(<cnp.ndarray>array)
-        with nogil:
-            status = rtrnn_batch_step(self.handle, inputs, outputs, &failed_at)
-        if status > RTRNN_HELD:
-            what = "an input is" if status == RTRNN_NONFINITE_INPUT else "an output or a state would become"
-            raise NonFiniteError(f"stream {failed_at}: {what} NaN or infinite; every stream is unchanged")
-        return out if out is not None else _arranged(results, self.outputs_, as_dict)
-
-    def prepare(self):
-        """:meth:`Stream.prepare` of every stream. Real-time safe."""
-        rtrnn_batch_prepare(self.handle)
-
-    def reset(self, mask=None):
-        """Every stream, or those where `mask` (n booleans) is true, back to the initial state."""
-        chosen = np.ones(self.size, bool) if mask is None else np.asarray(mask)
-        if chosen.shape != (self.size,) or chosen.dtype != bool:
-            raise ValueError(f"mask: expected {self.size} booleans, found {chosen.dtype} of shape {chosen.shape}")
-        for i in np.flatnonzero(chosen):
-            rtrnn_stream_reset(rtrnn_batch_stream(self.handle, i))
-
-    def state(self):
-        """A copy of every state, by name: (n, *shape)."""
-        cdef Py_ssize_t i, total = sum(self.states_.sizes)
-        flat = np.empty((self.size, total), np.float32)
-        for i in range(self.size):
-            memcpy(
-                <float*>cnp.PyArray_DATA(<cnp.ndarray>flat) + i * total,
-                rtrnn_stream_state(rtrnn_batch_stream(self.handle, i)),
-                total * sizeof(float),
-            )
-        out, at = {}, 0
-        for name, shape, size in zip(self.states_.names, self.states_.shapes, self.states_.sizes):
-            out[name] = np.ascontiguousarray(flat[:, at : at + size]).reshape((self.size, *shape))
-            at += size
-        return out
-
-    def set_state(self, state):
-        """Continues from what :meth:`state` gave. Errors are those of :meth:`Stream.set_state`."""
-        cdef Py_ssize_t i
-        unknown = [name for name in state if name not in self.states_.names]
-        missing = [name for name in self.states_.names if name not in state]
-        if unknown or missing:
-            raise StateError(f"expected the states {list(self.states_.names)}; missing {missing}, unknown {unknown}")
-        parts = [
-            _as_float32(state[name], f"state {name!r}", (self.size, *shape), self.size * size).reshape(self.size, size)
-            for name, shape, size in zip(self.states_.names, self.states_.shapes, self.states_.sizes)
-        ]
-        if not parts:
-            return
-        flat = np.ascontiguousarray(np.concatenate(parts, 1))
-        if not np.isfinite(flat).all():
-            raise NonFiniteError("the state to set holds a NaN or an infinity; the batch is unchanged")
-        for i in range(self.size):
-            row = flat[i]
-            rtrnn_stream_set_state(rtrnn_batch_stream(self.handle, i), <const float*>cnp.PyArray_DATA(<cnp.ndarray>row))
-
-    def __repr__(self):
-        return f"<rtrnn.Batch of {self.size} streams, {self.plan.isa}>"

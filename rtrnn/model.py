@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from rtrnn import _core
-from rtrnn._stream import Batch, Stream
+from rtrnn._batch import Batch
+from rtrnn._stream import Stream
+
+if TYPE_CHECKING:
+    from rtrnn.precision import WeightChoice
 
 __all__ = ["Model"]
 
 ArrayLike = npt.ArrayLike
 Array = npt.NDArray[np.float32]
+#: What `weights=` takes: a precision, "auto", precisions by ``NODE.ROLE`` over f32, or a choice that was made before.
+Weights: TypeAlias = "str | Mapping[str, str] | WeightChoice"
 
 
 class Model:
@@ -30,8 +38,10 @@ class Model:
         self.graph = graph
         #: What the importer noticed and a user should know.
         self.warnings: tuple[str, ...] = tuple(warnings)
-        self._plans: dict[tuple[str, str, int, tuple[int, ...], float, float | None], _core.Plan] = {}
-        self._sequences: dict[tuple[str, str, str], _core.Sequence] = {}
+        self._plans: dict[tuple[Any, ...], _core.Plan] = {}
+        self._sequences: dict[tuple[Any, ...], _core.Sequence] = {}
+        self._choices: dict[tuple[Any, ...], WeightChoice] = {}
+        self._input_shapes, self._output_shapes = self.inputs, self.outputs  # asking the graph takes microseconds
 
     # -- description -----------------------------------------------------------------------------------
 
@@ -96,26 +106,31 @@ class Model:
 
     def plan(
         self,
-        weights: str = "f32",
+        weights: Weights = "f32",
         isa: str | None = None,
         *,
+        data: Any = None,
+        budget: float = 0.01,
         threads: int = 1,
         cpus: Sequence[int] = (),
         spin_ms: float = 5.0,
         delta: float | None = None,
     ) -> _core.Plan:
-        """The Plan for these options of :meth:`stream`, made once and shared. Raises :class:`rtrnn.UnsupportedError`, ValueError."""
-        key = (weights, isa or os.environ.get("RTRNN_ISA", ""), threads, tuple(cpus), spin_ms, delta)
+        """The Plan for these options (see :meth:`stream`), made once and shared."""
+        precision, overrides = self._precisions(weights, isa, data, budget)
+        key = (precision, overrides, isa or os.environ.get("RTRNN_ISA", ""), threads, tuple(cpus), spin_ms, delta)
         if key not in self._plans:
-            self._plans[key] = _core.Plan(self.graph, weights, key[1], {}, threads, key[3], spin_ms, delta)
+            self._plans[key] = _core.Plan(self.graph, precision, key[2], dict(overrides), threads, key[4], spin_ms, delta)
         return self._plans[key]
 
     def stream(
         self,
-        weights: str = "f32",
+        weights: Weights = "f32",
         isa: str | None = None,
         on_nonfinite: str = "error",
         *,
+        data: Any = None,
+        budget: float = 0.01,
         threads: int = 1,
         cpus: Sequence[int] = (),
         spin_ms: float = 5.0,
@@ -124,10 +139,12 @@ class Model:
         """A new Stream in the initial state.
 
         `weights` is the precision that the matrices of rnn, gru, lstm and linear nodes are packed in: "f32"; "i16" or "i8",
-        integers times a scale for each row, with operands of 14 bits and exact sums; "f16" or "bf16", widened as they are
-        read. Everything else stays float32. `isa` forces an instruction set of :func:`rtrnn.isa_available`.
-        `on_nonfinite` says what a NaN or an infinity does: "error" (raise, state unchanged), "hold" (repeat the last
-        output, state unchanged, counted), or "propagate".
+        integers times a scale for each row, with operands of 14 bits and exact sums ("i8" rounds a state to 8 bits, "i8a14"
+        to 14 as well); "f16" or "bf16", widened as they are read. Everything else stays float32. "auto" chooses for each
+        matrix, with `data` and `budget`, what :meth:`choose_weights` finds; :attr:`Stream.weights` tells. Such a choice can
+        be given itself, and so can a mapping from ``NODE.ROLE`` to a precision, over f32. `isa` forces an instruction set
+        of :func:`rtrnn.isa_available`. `on_nonfinite` says what a NaN or an infinity does: "error" (raise, state
+        unchanged), "hold" (repeat the last output, state unchanged, counted), or "propagate".
 
         `threads` is how many threads a step may use, the calling one included, for networks whose weights one core's cache does
         not hold: the rows of large matrices are divided among them, each on a core that keeps its share in its own cache. The
@@ -143,65 +160,146 @@ class Model:
         large layers whose values move slowly.
 
         Raises :class:`rtrnn.UnsupportedError` for a network with reverse or bidirectional layers (see :meth:`run`) and for
-        an unknown precision and for weights that do not fit it; ValueError for an unknown or unavailable `isa` and for `threads`, `cpus` and
-        `spin_ms` that make no sense; :class:`rtrnn.Error` when the system gives no more threads or not those processors.
+        an unknown precision and for weights that do not fit it; ValueError for a matrix that the network does not have, for an
+        unknown or unavailable `isa` and for `threads`, `cpus`, `spin_ms` and `delta` that make no sense; :class:`rtrnn.Error`
+        when the system gives no more threads or not those processors.
         """
-        return Stream(self.plan(weights, isa, threads=threads, cpus=cpus, spin_ms=spin_ms, delta=delta), on_nonfinite)
+        plan = self.plan(
+            weights, isa, data=data, budget=budget, threads=threads, cpus=cpus, spin_ms=spin_ms, delta=delta
+        )
+        return Stream(plan, on_nonfinite)
 
-    def batch(self, n: int, weights: str = "f32", isa: str | None = None, on_nonfinite: str = "error") -> Batch:
+    def batch(
+        self,
+        n: int,
+        weights: Weights = "f32",
+        isa: str | None = None,
+        on_nonfinite: str = "error",
+        *,
+        data: Any = None,
+        budget: float = 0.01,
+    ) -> Batch:
         """`n` independent streams stepped in lockstep: ``step((n, input)) -> (n, output)``; options as :meth:`stream`."""
-        return Batch(self.plan(weights, isa), n, on_nonfinite)
+        return Batch(self.plan(weights, isa, data=data, budget=budget), n, on_nonfinite)
+
+    def choose_weights(
+        self, data: Any = None, budget: float = 0.01, *, isa: str | None = None, goal: str = "speed"
+    ) -> WeightChoice:
+        """A precision for each matrix, so that a step is as fast as the `budget` of error allows.
+
+        `data` are inputs as the network will meet them, of the kinds that :meth:`run` takes; without them input is made up
+        (:class:`rtrnn.ModelWarning`): drifting and white noise, steps and sinusoids, with the mean and deviation of the
+        network's own normaliser where it has one. `budget` is the largest error allowed along that trajectory: of every
+        element of every output the RMS of the difference from f32 weights, relative to the element's spread there
+        (:mod:`rtrnn.precision.errors`). It holds on that trajectory and may be passed on another: recorded data may use all of
+        it, so let them show what the network will meet; of made-up input half of it is used.
+        `goal` "memory" in place of "speed" takes the smallest weights, also where a matrix is too small to be any faster for
+        it. A network with reverse layers gets one precision for all its matrices.
+
+        The same data give the same choice, on every machine with the instruction set `isa`. ``str()`` of the choice says
+        what it is. Runs the network some times over the data, allocates; kept for the next call.
+
+        Raises TypeError, ValueError (data, budget), :class:`rtrnn.NonFiniteError` for data that f32 weights cannot take.
+        """
+        from rtrnn.precision import choose
+
+        key = (_digest(self.arrays_of(data)[0]) if data is not None else "", budget, isa or os.environ.get("RTRNN_ISA", ""), goal)
+        if key not in self._choices:
+            self._choices[key] = choose(self, data, budget, isa=isa, goal=goal)
+        return self._choices[key]
+
+    def _precisions(self, weights: Any, isa: str | None, data: Any, budget: float) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """The default precision and those of single matrices."""
+        if weights == "auto":
+            weights = self.choose_weights(data, budget, isa=isa)
+        elif data is not None:
+            raise ValueError(f"data is for weights='auto'; found weights={weights!r}")
+        if isinstance(weights, str):
+            return weights, ()
+        if isinstance(weights, Mapping):
+            return "f32", tuple(sorted(weights.items()))
+        from rtrnn.precision import WeightChoice
+
+        if isinstance(weights, WeightChoice):
+            return weights.default, tuple(sorted(weights.overrides.items()))
+        raise TypeError(
+            "weights: expected the name of a precision, 'auto', a mapping from NODE.ROLE to a precision or a WeightChoice; "
+            f"found {type(weights).__name__}"
+        )
 
     def run(
         self,
         xs: ArrayLike | Mapping[str, ArrayLike] | Sequence[ArrayLike],
         *,
         sequence_lens: ArrayLike | None = None,
-        weights: str = "f32",
+        weights: Weights = "f32",
         isa: str | None = None,
         on_nonfinite: str = "error",
+        data: Any = None,
+        budget: float = 0.01,
     ) -> Any:
         """Runs whole sequences offline, each from the initial state. Time comes first.
 
         `xs` (T, input) -> (T, output); a batch (T, B, input) -> (T, B, output). Several inputs are a dict or a tuple of
         such arrays; several outputs come back as the same kind. `sequence_lens` (B) gives sequences of a batch their own
         lengths; outputs after a sequence's end are zero. This is the one way to run reverse and bidirectional layers; an
-        output of such a network that is the layer's final state has no T axis. Releases the GIL, allocates.
+        output of such a network that is the layer's final state has no T axis. `weights`, `data` and `budget` as for
+        :meth:`stream`. Releases the GIL, allocates.
 
         Raises TypeError, ValueError (shapes), :class:`rtrnn.NonFiniteError`.
         """
-        names = list(self.inputs)
-        arrays = [_as_float(value, name) for name, value in zip(names, _ordered(xs, names), strict=True)]
-        batched = [_is_batched(a, name, self.inputs[name]) for name, a in zip(names, arrays, strict=True)]
+        arrays, is_batch = self.arrays_of(xs)
+        if not is_batch and sequence_lens is not None:
+            raise ValueError("sequence_lens needs a batch: inputs of shape (T, B, ...)")
+        if not arrays:
+            raise ValueError("a network without inputs has no sequence to run over; step a stream of it")
+        steps = len(arrays[0])
+        precisions = self._precisions(weights, isa, data, budget)
+        sequence = self._sequence(precisions, isa, on_nonfinite)
+        if is_batch:
+            results = self._run_batch(sequence, arrays, _lengths(sequence_lens, steps, arrays[0].shape[1]))
+        elif steps:
+            results = self._run_one(sequence, arrays, steps)
+        else:
+            empty = self._run_batch(sequence, [a[:, None] for a in arrays], [0])
+            results = [r[:, 0] if sequence.is_per_timestep(i) else r[0] for i, r in enumerate(empty)]
+        if isinstance(xs, Mapping):
+            return dict(zip(self._output_shapes, results, strict=True))
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def arrays_of(self, xs: Any) -> tuple[list[Array], bool]:
+        """Each input of `xs`, of the kinds that :meth:`run` takes, in declared order, as (T, *shape) or (T, B, *shape); and
+        whether there is a batch axis. Raises TypeError, ValueError."""
+        shapes = self._input_shapes
+        arrays = [_as_float(value, name) for name, value in zip(shapes, _ordered(xs, list(shapes)), strict=True)]
+        batched = [_is_batched(a, name, shape) for a, (name, shape) in zip(arrays, shapes.items(), strict=True)]
         if len(set(batched)) > 1:
             raise ValueError("either all inputs have a batch axis or none has")
         is_batch = bool(batched and batched[0])
-        if not is_batch:
-            if sequence_lens is not None:
-                raise ValueError("sequence_lens needs a batch: inputs of shape (T, B, ...)")
-            arrays = [a[:, None] for a in arrays]
-        lead = {a.shape[:2] for a in arrays}
-        if len(lead) != 1:
+        lead = {a.shape[:2] if is_batch else (len(a), 1) for a in arrays}
+        if len(lead) > 1:
             raise ValueError(f"inputs differ in their time and batch sizes: {sorted(lead)}")
-        ((steps, count),) = lead
-        lengths = _lengths(sequence_lens, steps, count)
-        sequence = self._sequence(weights, isa, on_nonfinite)
-        results = self._run_batch(sequence, arrays, lengths)
-        if not is_batch:
-            results = [r[:, 0] if sequence.is_per_timestep(i) else r[0] for i, r in enumerate(results)]
-        if isinstance(xs, Mapping):
-            return dict(zip(self.outputs, results, strict=True))
-        return results[0] if len(results) == 1 else tuple(results)
+        return arrays, is_batch
 
-    def _sequence(self, weights: str, isa: str | None, on_nonfinite: str) -> _core.Sequence:
-        key = (weights, isa or os.environ.get("RTRNN_ISA", ""), on_nonfinite)
+    def _sequence(
+        self, precisions: tuple[str, tuple[tuple[str, str], ...]], isa: str | None, on_nonfinite: str
+    ) -> _core.Sequence:
+        precision, overrides = precisions
+        key = (precision, isa or os.environ.get("RTRNN_ISA", ""), on_nonfinite, overrides)
         if key not in self._sequences:
-            self._sequences[key] = _core.Sequence(self.graph, *key)
+            self._sequences[key] = _core.Sequence(self.graph, *key[:3], dict(overrides))
         return self._sequences[key]
 
+    def _run_one(self, sequence: _core.Sequence, arrays: list[Array], length: int) -> list[Array]:
+        shapes = list(self._output_shapes.values())
+        sizes = [math.prod(shape) for shape in shapes]
+        return [
+            value.reshape((*value.shape[:-1], *shape))
+            for value, shape in zip(sequence.run(arrays, length, sizes), shapes, strict=True)
+        ]
+
     def _run_batch(self, sequence: _core.Sequence, arrays: list[Array], lengths: list[int]) -> list[Array]:
-        shapes = list(self.outputs.values())
-        sizes = [int(np.prod(shape)) for shape in shapes]
+        shapes = list(self._output_shapes.values())
         steps = arrays[0].shape[0] if arrays else max(lengths, default=0)
         results = [
             np.zeros((steps, len(lengths), *shape) if sequence.is_per_timestep(i) else (len(lengths), *shape), np.float32)
@@ -210,13 +308,20 @@ class Model:
         for b, length in enumerate(lengths):
             if length == 0:
                 continue
-            columns = [np.ascontiguousarray(a[:length, b]).reshape(length, -1) for a in arrays]
-            for i, value in enumerate(sequence.run(columns, length, sizes)):
+            for i, value in enumerate(self._run_one(sequence, [a[:length, b] for a in arrays], length)):
                 if sequence.is_per_timestep(i):
-                    results[i][:length, b] = value.reshape((length, *shapes[i]))
+                    results[i][:length, b] = value
                 else:
-                    results[i][b] = value.reshape(shapes[i])
+                    results[i][b] = value
         return results
+
+
+def _digest(arrays: list[Array]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(repr(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _unpickle(data: bytes, warnings: tuple[str, ...]) -> Model:

@@ -14,6 +14,7 @@ import rtrnn
 NUMBERS = frozenset(
     {
         "test_accuracy",
+        "test_batch",
         "test_convolution",
         "test_golden",
         "test_layers",

@@ -222,6 +222,11 @@ void bind_plan(py::module_& m) {
             return out;
         })
         .def_property_readonly("constant_bytes", &Plan::constant_bytes)
+        .def_property_readonly("weights", [](const Plan& plan) {
+            std::map<std::string, std::string> out;
+            for (const auto& [matrix, precision] : plan.matrices()) out[matrix] = precision->name;
+            return out;
+        }, "The precision of each matrix, by 'NODE.ROLE'.")
         .def_property_readonly("stream_bytes", [](const std::shared_ptr<Plan>& plan) { return Stream(plan).memory_bytes(); })
         .def_property_readonly("fingerprint", &Plan::fingerprint)
         .def_property_readonly("calls", [](const Plan& plan) {
@@ -233,16 +238,18 @@ void bind_plan(py::module_& m) {
         })
         // A C handle on this Plan for rtrnn._stream.
         .def("_handle", [](const std::shared_ptr<Plan>& plan) {
-            return py::capsule(new rtrnn_plan{plan}, "rtrnn_plan", [](PyObject* capsule) {
+            return py::capsule(new rtrnn_plan(plan), "rtrnn_plan", [](PyObject* capsule) {
                 rtrnn_plan_free(static_cast<rtrnn_plan*>(PyCapsule_GetPointer(capsule, "rtrnn_plan")));
             });
         });
 
     py::class_<Sequence>(m, "Sequence")
-        .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, const std::string& on_nonfinite) {
-                 return std::make_unique<Sequence>(graph, PlanOptions{weights, isa}, parse_on_nonfinite(on_nonfinite));
+        .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, const std::string& on_nonfinite,
+                         std::map<std::string, std::string> overrides) {
+                 return std::make_unique<Sequence>(graph, PlanOptions{weights, isa, std::move(overrides)}, parse_on_nonfinite(on_nonfinite));
              }),
-             "graph"_a, "weights"_a = "f32", "isa"_a = "", "on_nonfinite"_a = "error")
+             "graph"_a, "weights"_a = "f32", "isa"_a = "", "on_nonfinite"_a = "error",
+             "overrides"_a = std::map<std::string, std::string>{})
         .def("is_per_timestep", &Sequence::is_per_timestep, "output"_a)
         .def("run", &run_sequence, "inputs"_a, "count"_a, "output_sizes"_a);
 }

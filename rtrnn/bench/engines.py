@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rtrnn import _core
 
 if TYPE_CHECKING:
-    from rtrnn.model import Model
+    from rtrnn.model import Model, Weights
 
 __all__ = [
     "BatchStep",
@@ -27,6 +27,7 @@ __all__ = [
     "Step",
     "StepInPlace",
     "StepOut",
+    "engine_suffix",
     "inputs_for",
     "own_engines",
     "timed_calls",
@@ -54,7 +55,14 @@ def trial(model: Model, count: int) -> npt.NDArray[np.float32]:
     return np.array(rows)
 
 
-def own_engines(model: Model, form: str = "step", weights: str = "f32") -> list[Any]:
+def engine_suffix(weights: Weights) -> str:
+    """What names of engines end in: the precision unless it is f32."""
+    if isinstance(weights, str):
+        return "" if weights == "f32" else f" {weights}"
+    return " mixed"
+
+
+def own_engines(model: Model, form: str = "step", weights: Weights = "f32") -> list[Any]:
     """rtrnn's ways to take a step ("step"), to end one that was prepared ("finish"), or to take many ("run", "batch").
 
     The reference comes first. Each has a Stream of its own; they share one Plan. Names end in the precision unless it
@@ -70,9 +78,8 @@ def own_engines(model: Model, form: str = "step", weights: str = "f32") -> list[
         engines = [Process(model, weights)]
     else:
         engines = [BatchStep(model, weights)]
-    if weights != "f32":
-        for engine in engines:
-            engine.name = f"{engine.name} {weights}"
+    for engine in engines:
+        engine.name += engine_suffix(weights)
     return engines
 
 
@@ -81,7 +88,7 @@ class _Own:
     steps_per_call = 1
     native = False
 
-    def __init__(self, model: Model, weights: str = "f32") -> None:
+    def __init__(self, model: Model, weights: Weights = "f32") -> None:
         self.stream = model.stream(weights)
         self.inputs = inputs_for(model)
 
@@ -106,7 +113,7 @@ class Step(_Own):
 class StepOut(_Own):
     name = "rtrnn step(x, out=y)"
 
-    def __init__(self, model: Model, weights: str = "f32") -> None:
+    def __init__(self, model: Model, weights: Weights = "f32") -> None:
         super().__init__(model, weights)
         outputs = tuple(np.empty(shape, np.float32) for shape in model.outputs.values())
         self.out = outputs[0] if len(outputs) == 1 else outputs
@@ -130,7 +137,7 @@ class StepInPlace(_Own):
 
     name = "rtrnn step()"
 
-    def __init__(self, model: Model, weights: str = "f32") -> None:
+    def __init__(self, model: Model, weights: Weights = "f32") -> None:
         super().__init__(model, weights)
         self.stream.step(self.inputs[0])
 
@@ -177,7 +184,7 @@ class Native:
     steps_per_call = 1
     native = True
 
-    def __init__(self, model: Model, weights: str = "f32", part: str = "step") -> None:
+    def __init__(self, model: Model, weights: Weights = "f32", part: str = "step") -> None:
         self.name = {
             "step": "rtrnn C++ step",
             "finish": "rtrnn C++ step after prepare",
@@ -247,7 +254,7 @@ class Process(_Block):
     name = "rtrnn run(xs)"
     steps_per_call = 4 * _DISTINCT_INPUTS
 
-    def __init__(self, model: Model, weights: str = "f32") -> None:
+    def __init__(self, model: Model, weights: Weights = "f32") -> None:
         super().__init__(model, weights)
         rows = self.inputs * (self.steps_per_call // len(self.inputs))
         several = isinstance(rows[0], tuple)
@@ -264,7 +271,7 @@ class BatchStep(_Block):
     size = 16
     steps_per_call = size
 
-    def __init__(self, model: Model, weights: str = "f32") -> None:
+    def __init__(self, model: Model, weights: Weights = "f32") -> None:
         self.name = f"rtrnn batch of {self.size}"
         rows = inputs_for(model)[: self.size]
         several = isinstance(rows[0], tuple)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtrnn.bench.engines import EmptyLoop, own_engines, trial
+from rtrnn.bench.engines import EmptyLoop, Native, engine_suffix, own_engines, trial
 from rtrnn.bench.limits import Limits, Probes, Shares
 from rtrnn.bench.machine import busy_note, describe, pinned
 from rtrnn.bench.measure import Report, measure
@@ -15,7 +15,7 @@ from rtrnn.bench.peers import Failure, Makers, checked, makers_of
 from rtrnn.errors import MissingExtraError, UnsupportedError
 
 if TYPE_CHECKING:
-    from rtrnn.model import Model
+    from rtrnn.model import Model, Weights
 
 __all__ = ["Result", "bench", "file_peers", "operations", "over_native", "weight_bytes"]
 
@@ -47,6 +47,7 @@ def bench(
     path: str | Path,
     *,
     model: Model | None = None,
+    weights: Weights = "f32",
     seconds: float = 3.0,
     rounds: int | None = None,
     cpu: int | None = None,
@@ -55,16 +56,20 @@ def bench(
 ) -> Result:
     """Times one step of the file at `path` on one CPU, beside its own runtime where that is installed.
 
-    `model` is the file as loaded, where it is at hand. `rounds` takes the place of `seconds`. Raises what
+    `model` is the file as loaded, where it is at hand. With other `weights` than f32, the step in C++ with f32 is timed too.
+    `rounds` takes the place of `seconds`. Raises what
     :func:`rtrnn.load` raises, and :class:`rtrnn.UnsupportedError` for a network that cannot be streamed.
     """
     import rtrnn
 
     model = rtrnn.load(path) if model is None else model
     with pinned(cpu) as chosen:
-        engines = [*own_engines(model), *own_engines(model, "finish"), EmptyLoop(model)]
+        suffix = engine_suffix(weights)
+        engines = [*own_engines(model, weights=weights), *own_engines(model, "finish", weights), EmptyLoop(model)]
+        if suffix:
+            engines.append(Native(model))
         isa = str(engines[0].stream.isa)
-        size = weight_bytes(model)
+        size = weight_bytes(model, weights)
         probes = Probes([size] if size else [])
         good, failures, notes = file_peers(Path(path), model) if peers else ([], [], [])
         report = measure(
@@ -75,7 +80,7 @@ def bench(
     busy = busy_note()
     if busy:
         notes.append(busy)
-    native = next(figures.median_ns for figures in report.engines if figures.name == "rtrnn C++ step")
+    native = next(figures.median_ns for figures in report.engines if figures.name == f"rtrnn C++ step{suffix}")
     return Result(
         report,
         machine,
@@ -83,19 +88,19 @@ def bench(
         size,
         size / native,
         limits.shares(size, operations(model), native),
-        over_native(report),
+        over_native(report, weights),
         tuple(failures),
         tuple(notes),
     )
 
 
-def over_native(report: Report, weights: str = "f32") -> dict[str, tuple[float, float]]:
+def over_native(report: Report, weights: Weights = "f32") -> dict[str, tuple[float, float]]:
     """What the calls from Python cost over the same step in C++ and the loop around them, in nanoseconds.
 
     First the median of differences within a round, which a drift of the clock does not reach; then the difference of
     the low figures, which a busy neighbour does not reach either.
     """
-    suffix = "" if weights == "f32" else f" {weights}"
+    suffix = engine_suffix(weights)
     figures = {each.name: each for each in report.engines}
     loop, native = figures[EmptyLoop.name], figures[f"rtrnn C++ step{suffix}"]
     found = {}
@@ -127,7 +132,7 @@ def file_peers(path: Path, model: Model) -> tuple[list[Any], list[Failure], list
     return good, failures, notes
 
 
-def weight_bytes(model: Model, weights: str = "f32") -> int:
+def weight_bytes(model: Model, weights: Weights = "f32") -> int:
     """Bytes of the weights that a step reads: of every tensor but the initial states, at this precision."""
     if weights != "f32":
         return model.plan(weights).constant_bytes

@@ -1,4 +1,4 @@
-"""The command line: ``rtrnn convert | info | run | verify | bench | demo``.
+"""The command line: ``rtrnn convert | info | run | verify | quantize | bench | loop | demo``.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(args) -> int``; it is imported when it is asked for.
 """
@@ -33,7 +33,17 @@ _COMMANDS = {
         "compare with the file's own runtime, step by step",
         "rtrnn verify policy.onnx --steps 1000",
     ),
+    "quantize": (
+        "rtrnn.cli.quantize",
+        "what weights in fewer bits do to the outputs and to the speed",
+        "rtrnn quantize policy.onnx --data observations.npy",
+    ),
     "bench": ("rtrnn.cli.bench", "time a step, beside other engines", "rtrnn bench policy.onnx --seconds 3"),
+    "loop": (
+        "rtrnn.cli.loop",
+        "run a network in a periodic loop, beside onnxruntime",
+        "rtrnn loop policy.onnx --rate 1000 --seconds 10 --load",
+    ),
     "demo": ("rtrnn.demo", "run the bundled networks in a closed loop", "rtrnn demo --seconds 10"),
 }
 

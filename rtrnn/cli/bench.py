@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rtrnn.cli.common import (
     UserError,
     add_loading_arguments,
+    add_weights_argument,
     load_model,
     number_above_zero,
+    weights_of,
     whole_number_above_zero,
 )
 from rtrnn.cli.output import Progress, Table, format_bytes, print_json, show
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cpu", type=int, help="the CPU to run on (default: the last one allowed)")
     parser.add_argument("--no-peers", action="store_true", help="time rtrnn alone")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_weights_argument(parser)
     group = parser.add_argument_group("many networks in place of a file")
     group.add_argument("--grid", action="store_true", help="time every cell at every size, and policies")
     group.add_argument("--cells", metavar="LIST", help="some of gru,lstm,rnn")
@@ -51,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     only_grid = ("cells", "sizes", "precisions", "forms", "peers", "no_policies", "save", "figure")
     given = [name for name in only_grid if getattr(args, name)]
     if args.grid:
+        if args.weights:
+            raise UserError("--weights belongs to a file; a grid has --precisions")
         if args.file:
             raise UserError(f"--grid times networks of its own; expected no file, found {args.file}")
         from rtrnn.cli.bench_grid import run_grid
@@ -67,10 +72,12 @@ def _run_file(args: argparse.Namespace) -> int:
     from rtrnn.bench import bench
 
     model = load_model(args.file, args)
+    weights = weights_of(args, model)
     with Progress("measuring", 1.0) as progress:
         result = bench(
             args.file,
             model=model,
+            weights=weights,
             seconds=args.seconds or 3.0,
             rounds=args.rounds,
             cpu=args.cpu,

@@ -14,14 +14,16 @@ from rtrnn.cli.output import status
 from rtrnn.errors import Error
 
 if TYPE_CHECKING:
-    from rtrnn.model import Model
+    from rtrnn.model import Model, Weights
 
 __all__ = [
     "UserError",
     "add_loading_arguments",
+    "add_weights_argument",
     "load_model",
     "named_pairs",
     "number_above_zero",
+    "weights_of",
     "whole_number_above_zero",
 ]
 
@@ -67,6 +69,38 @@ def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="checkpoints: the statistics of the observations, an .npz with mean, std or var, eps, clip, or VecNormalize's .pkl",
     )
+
+
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        action="append",
+        metavar="PRECISION",
+        help="f32 (default), f16, bf16, i16, i8, i8a14; auto; a file that 'rtrnn quantize --save' wrote; or NODE.ROLE=PRECISION for one "
+        "matrix, repeated for several",
+    )
+
+
+def weights_of(args: argparse.Namespace, model: Model, data: Any = None) -> Weights:
+    """What :func:`add_weights_argument` was given. A choice that is made here, on `data`, is told on stderr."""
+    import rtrnn
+    from rtrnn.precision import WeightChoice
+
+    texts = args.weights or ["f32"]
+    if len(texts) > 1 or "=" in texts[0]:
+        return named_pairs(texts, "--weights", "NODE.ROLE=PRECISION")
+    if texts[0].endswith(".json"):
+        try:
+            return WeightChoice.from_json(Path(texts[0]).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{texts[0]}: {error}") from error
+    if texts[0] != "auto":
+        return texts[0]
+    with status("choosing weights"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", rtrnn.ModelWarning)  # the choice says on what it was made
+        choice = model.choose_weights(data, isa=getattr(args, "isa", None))
+    print(f"rtrnn: {choice}", file=sys.stderr)
+    return choice
 
 
 def load_model(path: str, args: argparse.Namespace, *, warn: bool = True) -> Model:

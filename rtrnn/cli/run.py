@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtrnn.cli.common import UserError, add_loading_arguments, load_model
+from rtrnn.cli.common import UserError, add_loading_arguments, add_weights_argument, load_model, weights_of
 from rtrnn.cli.output import Progress
 from rtrnn.errors import NonFiniteError
 
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="what a NaN or an infinity does (default: error)",
     )
+    add_weights_argument(parser)
     add_loading_arguments(parser)
 
 
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     inputs = read_inputs(args.input, model.inputs)
     if model.graph.is_causal:
-        outputs = _process(_stream(model, args), model, inputs)
+        outputs = _process(_stream(model, args, inputs), model, inputs)
     else:
         outputs = _offline(model, inputs, args)
     write_arrays(args.output, outputs, header=not args.no_header)
@@ -72,9 +73,9 @@ def _check_output(path: str, model: Model) -> None:
         raise UserError(f"{path}: expected a name ending in .csv, .npy or .npz")
 
 
-def _stream(model: Model, args: argparse.Namespace) -> Stream:
+def _stream(model: Model, args: argparse.Namespace, inputs: Any = None) -> Stream:
     try:
-        return model.stream(isa=args.isa, on_nonfinite=args.on_nonfinite)
+        return model.stream(weights_of(args, model, inputs), args.isa, args.on_nonfinite)
     except ValueError as error:
         raise UserError(f"{args.file}: {error}") from error
 
@@ -122,7 +123,8 @@ def _process(stream: Stream, model: Model, inputs: dict[str, Any]) -> dict[str, 
 def _offline(model: Model, inputs: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """A network that runs backwards needs the whole sequence; an output that exists once becomes one row."""
     try:
-        outputs = model.run(inputs, isa=args.isa, on_nonfinite=args.on_nonfinite)
+        weights = weights_of(args, model, inputs)
+        outputs = model.run(inputs, weights=weights, isa=args.isa, on_nonfinite=args.on_nonfinite)
     except ValueError as error:
         raise UserError(f"{args.file}: {error}") from error
     shaped = {n: v if v.ndim > len(model.outputs[n]) else v[None] for n, v in outputs.items()}

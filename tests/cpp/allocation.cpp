@@ -9,7 +9,7 @@
 #include <new>
 
 #include "networks.hpp"
-#include "stream/stream.hpp"
+#include "stream/batch.hpp"
 
 namespace {
 
@@ -65,8 +65,33 @@ TEST_CASE("step, prepare, reset, state calls and process allocate nothing") {
         stream.process(&in, &out, 20, nullptr);
         stream.reset();
         CHECK(allocations == before);
+        stream.reserve();
+        const std::size_t reserved = allocations;
+        stream.reserve();
+        stream.process(&in, &out, 20, nullptr);
+        CHECK(allocations == reserved);
         CHECK(stream.nonfinite_count() == 100);
         Stream twin(stream);   // what does allocate is seen
+        CHECK(allocations > before);
+    }
+}
+
+TEST_CASE("a step of a batch allocates nothing") {
+    for (const char* weights : {"f32", "i16", "f16"}) {
+        Batch batch(std::make_shared<const Plan>(policy("gru"), PlanOptions{weights}), 9, OnNonFinite::hold);
+        std::vector<float> xs(11 * 9, 0.25f), ys(5 * 9);
+        const float* in = xs.data();
+        float* out = ys.data();
+        const std::size_t before = allocations;
+        for (int t = 0; t < 100; ++t) {
+            xs[13] = t % 10 == 5 ? NAN : 0.5f;
+            batch.step(&in, &out, nullptr);
+            if (t % 2) batch.prepare();
+            if (t % 30 == 9) batch.stream(4).reset();
+        }
+        CHECK(allocations == before);
+        CHECK(batch.stream(1).nonfinite_count() == 10);
+        Batch twin(batch);
         CHECK(allocations > before);
     }
 }

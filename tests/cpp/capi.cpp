@@ -18,13 +18,13 @@ TEST_CASE("the C interface steps like the C++ one") {
     const Graph graph = policy("gru");
     const std::string path = "capi_test.rtrnn";
     save_graph(graph, path);
-    rtrnn_plan* plan = rtrnn_plan_load(path.c_str(), nullptr, nullptr);
-    REQUIRE(plan != nullptr);
-    rtrnn_stream* stream = rtrnn_stream_create(plan, RTRNN_ON_NONFINITE_ERROR);
-    rtrnn_batch* batch = rtrnn_batch_create(plan, 3, RTRNN_ON_NONFINITE_ERROR);
-    rtrnn_plan_free(plan);   // streams keep what they need
-    REQUIRE(stream != nullptr);
-    REQUIRE(batch != nullptr);
+    rtrnn_plan* plan = nullptr;
+    rtrnn_stream* stream = nullptr;
+    rtrnn_batch* batch = nullptr;
+    REQUIRE(rtrnn_plan_load(path.c_str(), nullptr, &plan) == RTRNN_OK);
+    REQUIRE(rtrnn_stream_create(plan, RTRNN_ON_NONFINITE_ERROR, &stream) == RTRNN_OK);
+    REQUIRE(rtrnn_batch_create(plan, 3, RTRNN_ON_NONFINITE_ERROR, &batch) == RTRNN_OK);
+    CHECK(rtrnn_plan_free(plan) == RTRNN_OK);   // streams keep what they need
     std::remove(path.c_str());
     CHECK(rtrnn_stream_input_count(stream) == 1);
     CHECK(rtrnn_stream_input_size(stream, 0) == 11);
@@ -39,37 +39,46 @@ TEST_CASE("the C interface steps like the C++ one") {
         std::vector<float> xs;
         for (int i = 0; i < 3; ++i) xs.insert(xs.end(), x.begin(), x.end());
         if (t % 2) rtrnn_stream_prepare(stream), rtrnn_batch_prepare(batch);
-        CHECK(rtrnn_stream_step_copy(stream, x.data(), y.data()) == RTRNN_OK);
+        CHECK(rtrnn_stream_step_copy(stream, x.data(), 11, y.data(), 5) == RTRNN_OK);
         std::memcpy(twin.input(0), x.data(), 11 * sizeof(float));
         CHECK(twin.step() == Status::ok);
         CHECK(std::memcmp(y.data(), twin.output(0), 20) == 0);
-        const float* in = xs.data();
-        float* out = rows.data();
-        CHECK(rtrnn_batch_step(batch, &in, &out, nullptr) == RTRNN_OK);
-        for (int i = 0; i < 3; ++i) CHECK(std::memcmp(out + 5 * i, y.data(), 20) == 0);
+        const rtrnn_const_span in = {xs.data(), xs.size()};
+        const rtrnn_span out = {rows.data(), rows.size()};
+        CHECK(rtrnn_batch_step(batch, &in, 1, &out, 1, nullptr) == RTRNN_OK);
+        for (int i = 0; i < 3; ++i) CHECK(std::memcmp(rows.data() + 5 * i, y.data(), 20) == 0);
     }
     // One bad row leaves every stream of the batch as it was.
-    std::vector<float> xs(33, 0.5f), before(rtrnn_stream_state(rtrnn_batch_stream(batch, 0)), rtrnn_stream_state(rtrnn_batch_stream(batch, 0)) + 42);
+    std::vector<float> xs(33, 0.5f), before(42), after(42);
+    CHECK(rtrnn_batch_get_state(batch, 0, before.data(), 42) == RTRNN_OK);
     xs[2 * 11 + 1] = NAN;
-    const float* in = xs.data();
-    float* out = rows.data();
+    const rtrnn_const_span in = {xs.data(), xs.size()};
+    const rtrnn_span out = {rows.data(), rows.size()};
     std::size_t failed_at = 0;
-    CHECK(rtrnn_batch_step(batch, &in, &out, &failed_at) == RTRNN_NONFINITE_INPUT);
+    CHECK(rtrnn_batch_step(batch, &in, 1, &out, 1, &failed_at) == RTRNN_NONFINITE_INPUT);
     CHECK(failed_at == 2);
-    CHECK(std::memcmp(before.data(), rtrnn_stream_state(rtrnn_batch_stream(batch, 0)), 42 * sizeof(float)) == 0);
+    CHECK(rtrnn_batch_get_state(batch, 0, after.data(), 42) == RTRNN_OK);
+    CHECK(before == after);
+    CHECK(rtrnn_batch_set_state(batch, 2, rtrnn_stream_state(stream), 42) == RTRNN_OK);
+    CHECK(rtrnn_batch_reset(batch, 2) == RTRNN_OK);
+    CHECK(rtrnn_batch_get_state(batch, 2, after.data(), 42) == RTRNN_OK);
+    CHECK(after == std::vector<float>(42));
 
-    rtrnn_stream* fork = rtrnn_stream_fork(stream);
+    rtrnn_stream* fork = nullptr;
+    REQUIRE(rtrnn_stream_fork(stream, &fork) == RTRNN_OK);
     rtrnn_stream_reset(stream);
     CHECK(rtrnn_stream_state(stream)[0] == 0);
     CHECK(rtrnn_stream_state(fork)[0] != 0);
-    CHECK(rtrnn_stream_set_state(stream, rtrnn_stream_state(fork)) == RTRNN_OK);
+    CHECK(rtrnn_stream_set_state(stream, rtrnn_stream_state(fork), 42) == RTRNN_OK);
     CHECK(rtrnn_stream_steps(fork) == 20);
     rtrnn_stream_free(fork);
     rtrnn_stream_free(stream);
     rtrnn_batch_free(batch);
 }
 
-TEST_CASE("a failed load gives NULL and a message") {
-    CHECK(rtrnn_plan_load("/nonexistent.rtrnn", nullptr, nullptr) == nullptr);
+TEST_CASE("a failed load gives a status, NULL and a message") {
+    rtrnn_plan* plan = reinterpret_cast<rtrnn_plan*>(1);
+    CHECK(rtrnn_plan_load("/nonexistent.rtrnn", nullptr, &plan) == RTRNN_IO);
+    CHECK(plan == nullptr);
     CHECK(std::string(rtrnn_last_error()).find("/nonexistent.rtrnn") != std::string::npos);
 }

@@ -51,7 +51,7 @@ inline std::size_t quantized_room(int n) { return static_cast<std::size_t>((n + 
 inline TileShape shape_of(int gates) { return gates == 1 ? TileShape::linear : static_cast<TileShape>(gates); }
 
 enum class CellKind { rnn, gru, gru_before, lstm };
-enum class Run { step, prepare_finish };
+enum class Run { step, prepare_finish, input_recur };
 
 struct CellCase {
     CellKind kind;
@@ -134,6 +134,9 @@ inline std::vector<float> run_cell(const KernelTable& table, const CellCase& cel
                                                                      : all.lstm;
     if (run == Run::step) {
         kernels.step(&a, arena.data());
+    } else if (run == Run::input_recur) {
+        kernels.many.input(&a, arena.data(), 0, 1);
+        kernels.recur(&a, arena.data());
     } else {
         kernels.prepare(&a, arena.data());
         kernels.finish(&a, arena.data());

@@ -25,7 +25,7 @@ void check_everywhere(CellCase cell, std::uint64_t seed) {
         CAPTURE(std::string(table->name));
         for (int width : {8, 16, 32}) {
             CAPTURE(width);
-            for (Run run : {Run::step, Run::prepare_finish}) {
+            for (Run run : {Run::step, Run::prepare_finish, Run::input_recur}) {
                 CHECK(same_bits(run_cell(*table, cell, width, run, &intact), expected));
             }
         }

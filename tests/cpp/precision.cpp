@@ -160,7 +160,7 @@ TEST_CASE("a reverse layer runs in any precision, but all its matrices in one") 
 
 TEST_CASE("an unknown precision is an error that lists the known ones") {
     CHECK(message_of(policy("gru"), {"f64"}, ErrorKind::unsupported) ==
-          "weights 'f64' is no precision this release has; expected one of 'f32', 'f16', 'bf16', 'i16', 'i8'");
+          "weights 'f64' is no precision this release has; expected one of 'f32', 'f16', 'bf16', 'i16', 'i8', 'i8a14'");
 }
 
 TEST_CASE("weights that a precision cannot hold are refused by node, role and tensor") {

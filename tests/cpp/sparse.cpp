@@ -95,7 +95,7 @@ TEST_CASE("a matrix without its zero blocks gives the bits of the whole one, on 
 
 TEST_CASE("what is left out is not stored, and the choice does not depend on the ISA") {
     const Plan whole(network(true)), left_out(network(false));
-    CHECK(left_out.constant_bytes() < whole.constant_bytes() / 3);
+    CHECK(left_out.constant_bytes() < whole.constant_bytes() / 2);   // a fifth of the weights, and what pads and names them
     for (const std::string& isa : available_isas()) CHECK(Plan(network(false), PlanOptions{"f32", isa}).constant_bytes() == left_out.constant_bytes());
     // Scattered zeros make no block, and small matrices are left as they are.
     Random random(1);

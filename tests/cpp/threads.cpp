@@ -64,9 +64,9 @@ void run_remotely(const std::vector<Call>& calls, float* arena, float* own, std:
             continue;
         }
         ++*remote_count;
-        for (const Transfer& t : call.remote->in) std::memcpy(own + t.own, arena + t.arena, t.size * sizeof(float));
+        for (const PartCopy& t : call.remote->in) std::memcpy(own + t.own, arena + t.arena, t.size * sizeof(float));
         call.remote->kernel(call.remote->args.get(), own);
-        for (const Transfer& t : call.remote->out) std::memcpy(arena + t.arena, own + t.own, t.size * sizeof(float));
+        for (const PartCopy& t : call.remote->out) std::memcpy(arena + t.arena, own + t.own, t.size * sizeof(float));
     }
 }
 
@@ -114,18 +114,19 @@ TEST_CASE("parts in the memory of workers give the bits of whole calls, in every
                 Random random(5);
                 std::size_t remote_count = 0;
                 for (int t = 0; t < 6; ++t) {
+                    const bool odd = t % 2;   // as a Stream's steps
                     fill_input(whole, random);
                     whole.step();
                     std::memcpy(arena.get() + plan.inputs()[0].offset, whole.input(0), 13 * sizeof(float));
-                    if (t % 2) {
-                        run_remotely(plan.prepare_calls(), arena.get(), own.get(), &remote_count);
-                        run_remotely(plan.finish_calls(), arena.get(), own.get(), &remote_count);
+                    if (t / 2 % 2) {
+                        run_remotely(plan.prepare_calls(odd), arena.get(), own.get(), &remote_count);
+                        run_remotely(plan.finish_calls(odd), arena.get(), own.get(), &remote_count);
                     } else {
-                        run_remotely(plan.step_calls(), arena.get(), own.get(), &remote_count);
+                        run_remotely(plan.step_calls(odd), arena.get(), own.get(), &remote_count);
                     }
-                    std::memcpy(arena.get() + plan.committed_offset(), arena.get() + plan.pending_offset(), plan.committed_size() * sizeof(float));
+                    plan.kernels().commit(plan.commit(odd), arena.get(), nullptr, false);
                     CHECK(same(arena.get() + plan.outputs()[0].offset, whole.output(0), 70));
-                    CHECK(same(arena.get() + plan.state_offset(), whole.state(), plan.state_size()));
+                    CHECK(same(arena.get() + plan.commit(odd).states.offset, whole.state(), plan.state_size()));
                 }
                 // gru, lstm, rnn and the projecting lstm in step, prepare and finish; two linears in step and finish
                 CHECK(remote_count >= 6 * 6u);
@@ -239,7 +240,7 @@ TEST_CASE("nobody waits for a worker that is stopped in the middle of a part") {
         while (*f.wait && f.fake->began == before && std::chrono::steady_clock::now() < end) std::this_thread::yield();
     };
     const auto here = [](const void* a, float* arena) noexcept { arena[1] = static_cast<const FakeArgs*>(a)->value; };
-    const Call calls[] = {{first_kernel, &first, 2, nullptr}, {here, &args, 1, &part}};
+    const Call calls[] = {{first_kernel, &first, nullptr, 2, nullptr}, {here, &args, nullptr, 1, &part}};
     ThreadOptions options;
     options.count = 2;
     options.spin_ms = 1e6;

@@ -26,15 +26,16 @@ PROGRAM = """
 
 int main(int argc, char** argv) {
     float x[5], y[3];
-    rtrnn_plan* plan = rtrnn_plan_load(argv[argc - 1], NULL, NULL);
-    if (!plan) {
+    rtrnn_plan* plan;
+    rtrnn_stream* stream;
+    if (rtrnn_plan_load(argv[argc - 1], NULL, &plan) != RTRNN_OK) {
         fputs(rtrnn_last_error(), stderr);
         return 1;
     }
-    rtrnn_stream* stream = rtrnn_stream_create(plan, RTRNN_ON_NONFINITE_ERROR);
+    if (rtrnn_stream_create(plan, RTRNN_ON_NONFINITE_ERROR, &stream) != RTRNN_OK) return 3;
     rtrnn_plan_free(plan);
     while (fread(x, sizeof(float), 5, stdin) == 5) {
-        if (rtrnn_stream_step_copy(stream, x, y) != RTRNN_OK) return 2;
+        if (rtrnn_stream_step_copy(stream, x, 5, y, 3) != RTRNN_OK) return 2;
         fwrite(y, sizeof(float), 3, stdout);
         rtrnn_stream_prepare(stream);
     }

@@ -14,7 +14,8 @@ from test_stream import policy
 import rtrnn
 from rtrnn import _core
 
-REDUCED = ["f16", "bf16", "i16", "i8"]
+REDUCED = ["f16", "bf16", "i16", "i8", "i8a14"]
+INTEGERS = ("i16", "i8", "i8a14")
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 
@@ -47,7 +48,7 @@ class Weights(np.ndarray):
             _, exponent = np.frexp(w)
             step = np.exp2(exponent - 8.0)  # 8 significant bits
             return np.rint(w / step) * step
-        limit = {"i16": 32767, "i8": 127}[self.precision]
+        limit = {"i16": 32767, "i8": 127, "i8a14": 127}[self.precision]
         rows = np.abs(w)
         room = (2**31 - 1) // self.operand_limit - w.shape[1] / 2 - 1
         scale = np.maximum(rows.max(-1) / limit, rows.sum(-1) / room)
@@ -59,7 +60,7 @@ class Weights(np.ndarray):
         return 127 if self.precision == "i8" and self.recurrent else 8191
 
     def operand(self, x: np.ndarray) -> np.ndarray:
-        return integers(x, self.operand_limit) if self.precision in ("i16", "i8") else np.asarray(x)
+        return integers(x, self.operand_limit) if self.precision in INTEGERS else np.asarray(x)
 
     def __matmul__(self, x: Any) -> Any:
         return self.packed() @ self.operand(x)
@@ -214,14 +215,14 @@ def test_a_bad_input_never_becomes_a_quiet_number(precision: str, bad: float, xs
 
         let_in = model.stream(weights=precision, on_nonfinite="propagate")
         let_in.step(xs[0])
-        if precision in ("i16", "i8"):  # one vector, one unit: every sum of it is NaN
+        if precision in INTEGERS:  # one vector, one unit: every sum of it is NaN
             assert np.isnan(let_in.step(poisoned)).all()
             assert np.isnan(let_in.state_vector()).all()
         elif np.isnan(bad):
             assert np.isnan(let_in.step(poisoned)).all()
 
 
-@pytest.mark.parametrize("precision", ["i16", "i8"])
+@pytest.mark.parametrize("precision", INTEGERS)
 def test_states_beyond_one_are_taken_as_they_are(precision: str, xs: np.ndarray) -> None:
     """An initial or restored state may lie outside of what the cell itself can reach."""
     for kind in ("rnn", "gru", "lstm"):
@@ -237,7 +238,7 @@ def test_states_beyond_one_are_taken_as_they_are(precision: str, xs: np.ndarray)
 # -- real networks -------------------------------------------------------------------------------------
 
 #: Error of the G1 policy's action, RMS and worst, relative to each action's own spread.
-G1_ERROR = {"f16": (0.001, 0.005), "bf16": (0.006, 0.04), "i16": (0.001, 0.01), "i8": (0.06, 0.4)}
+G1_ERROR = {"f16": (0.001, 0.005), "bf16": (0.006, 0.04), "i16": (0.001, 0.01), "i8": (0.06, 0.4), "i8a14": (0.06, 0.4)}
 
 
 @pytest.mark.models

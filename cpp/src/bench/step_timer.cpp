@@ -28,6 +28,7 @@ bool StepTimer::step() noexcept {
     const Plan& plan = stream_.plan();
     const float* row = rows_.data() + next_;
     next_ = next_ + row_size_ == rows_.size() ? 0 : next_ + row_size_;
+    if (plan.inputs().size() == 1 && plan.outputs().size() == 1) return stream_.step(row, outputs_.data()) == Status::ok;
     for (std::size_t i = 0; i < plan.inputs().size(); ++i) {
         std::memcpy(stream_.input(i), row, plan.inputs()[i].size * sizeof(float));
         row += plan.inputs()[i].size;

@@ -1,20 +1,51 @@
-// The C handles, for the bindings that make plans in C++ and hand them to C callers.
+// The C handles: a mark that tells what a handle is, and the C++ object. Bindings that make a plan in C++ hand it to C callers as one.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "loop/loop.hpp"
 #include "plan/plan.hpp"
+#include "rtrnn/rtrnn.h"
+#include "stream/batch.hpp"
 #include "stream/stream.hpp"
 
 struct rtrnn_plan {
+    static constexpr std::uint32_t live = 0x72506c61;
+    std::uint32_t mark = live;
     std::shared_ptr<const rtrnn::Plan> plan;
+    std::vector<std::pair<std::string, std::string>> metadata = {};   // sorted by key
+
+    explicit rtrnn_plan(std::shared_ptr<const rtrnn::Plan> p) : plan(std::move(p)) {}
 };
 
 struct rtrnn_stream {
+    static constexpr std::uint32_t live = 0x72537472;
+    std::uint32_t mark = live;
     rtrnn::Stream stream;
+    std::size_t x_size, y_size;                // floats of all inputs, of all outputs
+    std::vector<const float*> inputs;          // room for the addresses that process() is given
+    std::vector<float*> outputs;
+
+    explicit rtrnn_stream(rtrnn::Stream s);
 };
 
 struct rtrnn_batch {
-    std::vector<rtrnn_stream> streams;
+    static constexpr std::uint32_t live = 0x72426174;
+    std::uint32_t mark = live;
+    rtrnn::Batch batch;
+    std::vector<const float*> inputs;
+    std::vector<float*> outputs;
+
+    explicit rtrnn_batch(rtrnn::Batch b) : batch(std::move(b)), inputs(batch.plan().inputs().size()), outputs(batch.plan().outputs().size()) {}
+};
+
+struct rtrnn_loop {
+    static constexpr std::uint32_t live = 0x724c6f6f;
+    std::uint32_t mark = live;
+    std::unique_ptr<rtrnn::Loop> loop;
+    std::string notes = {};
 };

@@ -2,12 +2,13 @@
 //
 // A cell is a struct: how many gates its matrices have, how many partial sums a row takes, and `combine`,
 // which turns a tile's input sums and recurrent sums into the next state. run_cell walks the tiles in one of
-// three forms: step (both sums stay in registers), prepare (stores the recurrent sums), finish (loads them).
+// these forms: step (both sums stay in registers), prepare (stores the recurrent sums), finish (loads them), recur (loads the
+// input sums, which only the kernels for many arenas store: many.inl).
 // The two sums are formed apart and then added, so the forms agree in every bit. `Products` says how the sums of a
 // matrix are formed (products.inl).
 // Included inside the anonymous namespace of an ISA unit, after products.inl and activation.inl.
 
-enum class Form { step, prepare, finish };
+enum class Form { step, prepare, finish, input, recur };
 
 struct StateRefs {
     const float* h;   // of the same rows as the rest
@@ -113,19 +114,18 @@ void cell_tiles(const CellArgs& a, float* arena) {
     const StateRefs state{h + a.first_row, resolve(a.c, arena), arena + a.h_out.offset, arena + a.c_out.offset};
     float* prepared = arena + a.prepared.offset;
     typename Products::template Rows<gates, Cell::partials, V> x_rows, h_rows;
-    if constexpr (form != Form::prepare) x_rows.begin(a.weight_ih, resolve(a.x, arena), a.input_size, arena + a.x_quantized.offset);
+    if constexpr (form == Form::step || form == Form::finish) x_rows.begin(a.weight_ih, resolve(a.x, arena), a.input_size, arena + a.x_quantized.offset);
     if constexpr (form != Form::finish) h_rows.begin(a.weight_hh, h, a.recurrent_size, arena + a.h_quantized.offset);
     for (int row = 0; row < a.hidden_size; row += V::lanes) {
-        Sums<V, gates> h_sums;
-        if constexpr (form == Form::finish) {
-            h_sums = load_sums<gates, V>(prepared + gates * row);
-        } else {
-            h_sums = h_rows.next_kept(a.bias_hh + gates * row);
-        }
         if constexpr (form == Form::prepare) {
-            store_sums(prepared + gates * row, h_sums);
+            store_sums(prepared + gates * row, h_rows.next(a.bias_hh + gates * row));
+        } else if constexpr (form == Form::finish) {
+            Cell::template combine<standard>(a, state, row, x_rows.next(a.bias_ih + gates * row), load_sums<gates, V>(prepared + gates * row));
+        } else if constexpr (form == Form::recur) {
+            Cell::template combine<standard>(a, state, row, load_sums<gates, V>(prepared + gates * row), h_rows.next(a.bias_hh + gates * row));
         } else {
-            Cell::template combine<standard>(a, state, row, x_rows.next(a.bias_ih + gates * row), h_sums);
+            const Sums<V, gates> x_sums = x_rows.next_kept(a.bias_ih + gates * row);
+            Cell::template combine<standard>(a, state, row, x_sums, h_rows.next(a.bias_hh + gates * row));
         }
     }
 }
@@ -143,7 +143,7 @@ void gru_before_tiles(const CellArgs& a, float* arena) {
     float* n_sums = update + padded;
     typename Products::template Rows<3, 2, V> x_rows;
     typename Products::template Rows<2, 2, V> h_rows;
-    if constexpr (form != Form::prepare) x_rows.begin(a.weight_ih, resolve(a.x, arena), a.input_size, arena + a.x_quantized.offset);
+    if constexpr (form == Form::step || form == Form::finish) x_rows.begin(a.weight_ih, resolve(a.x, arena), a.input_size, arena + a.x_quantized.offset);
     if constexpr (form != Form::finish) h_rows.begin(a.weight_hh, h, a.recurrent_size, arena + a.h_quantized.offset);
     for (int row = 0; row < a.hidden_size; row += V::lanes) {
         Sums<V, 2> h_sums;
@@ -155,7 +155,12 @@ void gru_before_tiles(const CellArgs& a, float* arena) {
         if constexpr (form == Form::prepare) {
             store_sums(prepared + 2 * row, h_sums);
         } else {
-            const Sums<V, 3> x_sums = x_rows.next(a.bias_ih + 3 * row);
+            Sums<V, 3> x_sums;
+            if constexpr (form == Form::recur) {
+                x_sums = load_sums<3, V>(prepared + 3 * row);
+            } else {
+                x_sums = x_rows.next(a.bias_ih + 3 * row);
+            }
             const V r = gate_value(a, 0, x_sums.gate[0] + h_sums.gate[0]);
             const V z = gate_value(a, 0, x_sums.gate[1] + h_sums.gate[1]);
             store(reset_h + row, r * load_up_to<V>(h + row, a.hidden_size - row));
@@ -183,7 +188,7 @@ template <class Products, class Cell, Form form, class V>
 }
 
 template <class Products, class Cell, Form form>
-void cell(const void* args, float* arena) noexcept {
+void cell(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const CellArgs& a = *static_cast<const CellArgs*>(args);
     switch (a.width) {
         case 8: return cell_of_width<Products, Cell, form, Width8>(a, arena);
@@ -193,25 +198,11 @@ void cell(const void* args, float* arena) noexcept {
 }
 
 template <class Products, Form form>
-void gru_before(const void* args, float* arena) noexcept {
+void gru_before(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const CellArgs& a = *static_cast<const CellArgs*>(args);
     switch (a.width) {
         case 8: return gru_before_tiles<Products, form, Width8>(a, arena);
         case 16: return gru_before_tiles<Products, form, Width16>(a, arena);
         default: return gru_before_tiles<Products, form, Width32>(a, arena);
     }
-}
-
-template <class Products, class Cell>
-constexpr CellKernels cell_kernels() {
-    return {cell<Products, Cell, Form::step>, cell<Products, Cell, Form::prepare>, cell<Products, Cell, Form::finish>};
-}
-
-template <class Products>
-constexpr MatrixKernels matrix_kernels() {
-    return {linear<Products>,
-            cell_kernels<Products, Rnn>(),
-            cell_kernels<Products, Gru>(),
-            {gru_before<Products, Form::step>, gru_before<Products, Form::prepare>, gru_before<Products, Form::finish>},
-            cell_kernels<Products, Lstm>()};
 }

@@ -17,7 +17,7 @@ void add_delta_columns(const DeltaArgs& a, const std::int32_t* column, const flo
     }
 }
 
-void delta(const void* args, float* arena) noexcept {
+void delta(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const DeltaArgs& a = *static_cast<const DeltaArgs*>(args);
     const float* x = resolve(a.x, arena);
     const float* used = resolve(a.used, arena);

@@ -1,7 +1,7 @@
 // Elementwise kernels. y may be x itself; otherwise they do not overlap.
 // Included inside the anonymous namespace of an ISA unit, after activation.inl.
 
-void unary(const void* args, float* arena) noexcept {
+void unary(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const UnaryArgs& a = *static_cast<const UnaryArgs*>(args);
     const float* x = resolve(a.x, arena);
     float* y = arena + a.y.offset;
@@ -44,7 +44,7 @@ template <BinaryKind kind>
     }
 }
 
-void binary(const void* args, float* arena) noexcept {
+void binary(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const BinaryArgs& a = *static_cast<const BinaryArgs*>(args);
     switch (a.kind) {
         case BinaryKind::add: return binary_loop<BinaryKind::add>(a, arena);
@@ -58,7 +58,7 @@ void binary(const void* args, float* arena) noexcept {
     }
 }
 
-void normalize(const void* args, float* arena) noexcept {
+void normalize(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const NormalizeArgs& a = *static_cast<const NormalizeArgs*>(args);
     const float* x = resolve(a.x, arena);
     float* y = arena + a.y.offset;
@@ -69,32 +69,18 @@ void normalize(const void* args, float* arena) noexcept {
     }
 }
 
-void gather(const void* args, float* arena) noexcept {
+void gather(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const GatherArgs& a = *static_cast<const GatherArgs*>(args);
     const float* x = resolve(a.x, arena);
     float* y = arena + a.y.offset;
     for (int i = 0; i < a.n; ++i) y[i] = x[a.index[i]];
 }
 
-void copy(const void* args, float* arena) noexcept {
+void copy(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const CopyArgs& a = *static_cast<const CopyArgs*>(args);
     const float* x = resolve(a.x, arena);
     float* y = arena + a.y.offset;
     for (int i = 0; i < a.n; i += Native::lanes) {
         store_up_to(y + i, a.n - i, load_up_to<Native>(x + i, a.n - i));
     }
-}
-
-bool all_finite(const float* x, std::size_t n) noexcept {
-    // 0 * x is NaN exactly when x is not finite, and NaN stays in a sum
-    const Native zero = Native::splat(0.0f);
-    Native sum = zero;
-    std::size_t i = 0;
-    for (; i + Native::lanes <= n; i += Native::lanes) sum = fma(Native::load(x + i), zero, sum);
-    if (i < n) sum = fma(Native::load_partial(x + i, static_cast<int>(n - i)), zero, sum);
-    float lanes[Native::lanes];
-    store(lanes, sum);
-    float total = 0.0f;
-    for (float lane : lanes) total += lane;
-    return total == 0.0f;
 }

@@ -2,7 +2,7 @@
 // Included inside the anonymous namespace of an ISA unit, after sums.inl.
 
 template <class W, int gates, int partials, class V>
-void float_tile(const Matrix& m, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias, float* sums) noexcept {
+void float_tile(const Matrix& m, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias, float* sums) noexcept RTRNN_NONBLOCKING {
     const W* weights = static_cast<const W*>(m.weights) + static_cast<std::ptrdiff_t>(tile) * cols * gates * V::lanes;
     store_sums(sums, row_sums<gates, partials, V>(weights, bias, static_cast<const float*>(x.values), cols));
 }

@@ -11,7 +11,7 @@ constexpr int integer_partials = register_lanes >= 1 << 20 ? 1
                                                                           : 1;
 
 template <class W, int gates, class V>
-void integer_tile(const Matrix& m, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias, float* sums) noexcept {
+void integer_tile(const Matrix& m, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias, float* sums) noexcept RTRNN_NONBLOCKING {
     using Int = typename V::Int;
     constexpr int partials = integer_partials<gates, V>;
     constexpr int pair = gates * V::lanes * 2;   // weights

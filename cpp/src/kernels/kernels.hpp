@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "rtrnn/realtime.h"
+
 namespace rtrnn {
 
 // A float operand: `base` when it is a constant of the Plan, else `offset` floats into the arena.
@@ -48,11 +50,11 @@ struct Operand {
 struct Matrix;
 
 // Rearranges a quantised operand, in place, for the sums of a matrix.
-using Arrange = void (*)(std::int16_t* values, std::int32_t count) noexcept;
+using Arrange = void (*)(std::int16_t* values, std::int32_t count) noexcept RTRNN_NONBLOCKING;
 
 // One tile's sums W x + bias: [gate][width]; bias likewise.
 using TileSums = void (*)(const Matrix& matrix, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias,
-                          float* sums) noexcept;
+                          float* sums) noexcept RTRNN_NONBLOCKING;
 
 // Weights of a matrix (rows, cols) are packed in tiles of `width` rows: tile by tile, column by column,
 // gate by gate, `width` consecutive rows; missing rows are zero. Columns of integers go in groups of TileTable::group:
@@ -90,7 +92,7 @@ struct LinearArgs {
 struct CellArgs {
     Ref x, h, c;                  // (input_size), (recurrent_size), (hidden_size); c: lstm only
     Ref h_out, c_out;             // (hidden_size); must not overlap h, x or c
-    Ref prepared;                 // recurrent sums, [tile][gate][width]: written by prepare, read by finish
+    Ref prepared;                 // sums, [tile][gate][width]: recurrent ones from prepare to finish, input ones from input to recur
     Ref scratch;                  // gru_before only: 3 * padded hidden_size
     Ref x_quantized, h_quantized; // room for x and h in 16-bit integers where a matrix of integers reads them
     Matrix weight_ih;
@@ -166,14 +168,40 @@ struct DeltaArgs {
     float threshold;
 };
 
-using Kernel = void (*)(const void* args, float* arena) noexcept;
+// `size` floats at `offset` of the arena.
+struct Range {
+    std::ptrdiff_t offset, size;
+};
+
+struct Transfer {
+    std::ptrdiff_t from, to;      // into the arena
+    std::ptrdiff_t size;
+};
+
+// How a step that has been computed becomes the Stream's.
+struct CommitArgs {
+    Range outputs, states;        // what has been computed and must be finite; whole cache lines
+    const Transfer* transfers;    // of each output, from there to where it can be seen; whole vectors of 8
+    std::ptrdiff_t transfer_count;
+    std::ptrdiff_t first_output;  // size of output 0
+};
+
+using Kernel = void (*)(const void* args, float* arena) noexcept RTRNN_NONBLOCKING;
+
+// The same call for `count` arenas that lie `stride` floats apart, with the bits that each has alone.
+using ManyKernel = void (*)(const void* args, float* arena, std::ptrdiff_t stride, std::int32_t count) noexcept RTRNN_NONBLOCKING;
 
 // What a matrix-vector loop is for; decides tile widths.
 enum class Cell : std::int32_t { linear, rnn, gru, lstm };
 
-// For a cell, step(args) gives the same bits as prepare(args) then finish(args).
+struct ManyCellKernels {
+    ManyKernel step, prepare, finish, input;
+};
+
+// For a cell, step(args) gives the same bits as prepare(args) then finish(args), and as many.input then recur(args).
 struct CellKernels {
-    Kernel step, prepare, finish;
+    Kernel step, prepare, finish, recur;
+    ManyCellKernels many;
 };
 
 // For benchmarks: the limits of the CPU that kernels are measured against. Never part of a Plan.
@@ -187,6 +215,7 @@ struct ProbeKernels {
 
 struct MatrixKernels {
     Kernel linear;
+    ManyKernel many_linear;
     CellKernels rnn, gru, gru_before, lstm;
 };
 
@@ -215,10 +244,16 @@ struct KernelTable {
     MatrixKernels f32;          // all matrices in f32, their sums formed inside the kernel
     MatrixKernels any;          // each matrix in a precision of its own, its sums formed by Matrix::sums
     TileTable tiles[precisions];
-    TileSums sparse[tile_shapes];   // of f32 matrices without their zero blocks, 16 wide
+    MatrixKernels sparse;       // the same where one is without its zero blocks: nothing for many arenas at once
+    TileSums sparse_tiles[tile_shapes];   // 16 wide
     Kernel unary, binary, normalize, layer_norm, softmax, reduce, gather, copy, delta;
-    bool (*all_finite)(const float* x, std::size_t n) noexcept;
+    bool (*all_finite)(const float* x, std::size_t n) noexcept RTRNN_NONBLOCKING;
     ProbeKernels probe;
+    // Copies x (n) and says whether all of it is finite.
+    bool (*take)(const float* x, float* y, std::size_t n) noexcept RTRNN_NONBLOCKING;
+    // Makes a step's outputs visible, and copies output 0 to y unless that is null. When `check`, changes nothing and gives false if
+    // a value is not finite.
+    bool (*commit)(const CommitArgs& args, float* arena, float* y, bool check) noexcept RTRNN_NONBLOCKING;
 };
 
 }  // namespace rtrnn

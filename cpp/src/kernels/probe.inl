@@ -24,7 +24,7 @@ inline void probe_read(const float* x, std::size_t n, std::size_t times, float* 
 inline void probe_fma(std::size_t times, float* sink) noexcept {
     const Native a = Native::load(sink), b = Native::load(sink + Native::lanes);
     Native chain[probe_chains];
-    Repeat<probe_chains>::call([&](auto i) { chain[i.value] = a; });
+    Repeat<probe_chains>::call([&](auto i) { chain[i.value] = a + Native::splat(static_cast<float>(i.value)); });   // chains alike would be one
     for (std::size_t t = 0; t < times; ++t) Repeat<probe_chains>::call([&](auto i) { chain[i.value] = fma(chain[i.value], a, b); });
     Native all = a;
     Repeat<probe_chains>::call([&](auto i) { all = all + chain[i.value]; });

@@ -77,7 +77,7 @@ void reduce_kind(const ReduceArgs& a, float* arena) {
     }
 }
 
-void reduce(const void* args, float* arena) noexcept {
+void reduce(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const ReduceArgs& a = *static_cast<const ReduceArgs*>(args);
     switch (a.kind) {
         case ReduceKind::sum: return reduce_kind<ReduceKind::sum>(a, arena);
@@ -88,7 +88,7 @@ void reduce(const void* args, float* arena) noexcept {
     }
 }
 
-void softmax(const void* args, float* arena) noexcept {
+void softmax(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const SoftmaxArgs& a = *static_cast<const SoftmaxArgs*>(args);
     const float* x = resolve(a.x, arena);
     float* y = arena + a.y.offset;
@@ -115,7 +115,7 @@ struct SquaredDistance {
     }
 };
 
-void layer_norm(const void* args, float* arena) noexcept {
+void layer_norm(const void* args, float* arena) noexcept RTRNN_NONBLOCKING {
     const LayerNormArgs& a = *static_cast<const LayerNormArgs*>(args);
     const float* x = resolve(a.x, arena);
     float* y = arena + a.y.offset;

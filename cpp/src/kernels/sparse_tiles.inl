@@ -17,7 +17,8 @@
 }
 
 template <int gates, int partials>
-void sparse_tile(const Matrix& m, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias, float* sums) noexcept {
+void sparse_tile(const Matrix& m, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias,
+                 float* sums) noexcept RTRNN_NONBLOCKING {
     using V = Width16;
     constexpr int block = chain_length * partials;
     const float* const values = static_cast<const float*>(x.values);

@@ -4,7 +4,7 @@
 //   V::lanes, V::Mask, V::splat(f), V::load(p), V::load_partial(p, n)  (missing lanes are +0),
 //   store(p, v), store_partial(p, n, v), + - * /, fma(a, b, c) = a b + c rounded once, sqrt,
 //   min(a, b) = a < b ? a : b and max(a, b) = a > b ? a : b (so a NaN in either gives b),
-//   < <= == giving a Mask (false on NaN), & | on Masks, select(mask, a, b) = mask ? a : b,
+//   < <= == giving a Mask (false on NaN), & | on Masks, all(mask), select(mask, a, b) = mask ? a : b,
 //   on the bits of a lane: bit_and, bit_or, bit_xor, add_bits, sub_bits (modulo 2^32),
 //   shift_left<n>, shift_right<n> (logical), max_bits (the greater as signed integers), largest_bits(v) (the lane that is
 //   greatest so), store_low_halves(p, v) (the lower 16 bits of each lane),
@@ -123,6 +123,8 @@ template <class M>
 [[gnu::always_inline]] inline PairMask<M> operator|(PairMask<M> a, PairMask<M> b) {
     return {a.lo | b.lo, a.hi | b.hi};
 }
+template <class M>
+[[gnu::always_inline]] inline bool all(PairMask<M> a) { return all(a.lo & a.hi); }
 template <class M, class H>
 [[gnu::always_inline]] inline Pair<H> select(PairMask<M> mask, Pair<H> a, Pair<H> b) {
     return {select(mask.lo, a.lo, b.lo), select(mask.hi, a.hi, b.hi)};

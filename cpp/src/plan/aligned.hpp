@@ -26,4 +26,20 @@ AlignedArray<T> aligned_array(std::size_t count) {
     return AlignedArray<T>(static_cast<T*>(memory));
 }
 
+// From one arena to the next of many, in floats: an odd number of cache lines, so that the same value of all of them is spread over all
+// sets of a cache.
+constexpr std::size_t odd_lines(std::size_t floats) {
+    constexpr std::size_t line = cache_line / sizeof(float);
+    return ((floats + line - 1) / line | 1) * line;
+}
+
+// Memory that may be somebody else's.
+struct ArenaDelete {
+    bool owned = true;
+    void operator()(float* p) const noexcept {
+        if (owned) AlignedDelete()(p);
+    }
+};
+using Arena = std::unique_ptr<float[], ArenaDelete>;
+
 }  // namespace rtrnn

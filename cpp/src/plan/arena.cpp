@@ -8,7 +8,6 @@ namespace {
 
 constexpr std::size_t vector_floats = cache_line / sizeof(float);
 
-int buffer_of(const Ref& ref) { return static_cast<int>(ref.offset >> 32); }
 std::size_t offset_in(const Ref& ref) { return static_cast<std::size_t>(ref.offset & 0xFFFFFFFF); }
 
 struct Life {

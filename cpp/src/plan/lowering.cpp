@@ -1,6 +1,7 @@
 #include "plan/lowering.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "ops/op.hpp"
 #include "plan/packing.hpp"
@@ -95,7 +96,7 @@ Matrix Lowering::sparse(const MatrixSource& s) {
     if (is_new) {
         const int partials = s.shape == TileShape::linear ? 4 : 2;
         const SparseMatrix packed = pack_sparse(s.weight, s.rows, s.cols, s.gates, partials);
-        known = {constant(packed.weights), nullptr, nullptr, kernels.sparse[static_cast<int>(s.shape)], nullptr, Precision::f32,
+        known = {constant(packed.weights), nullptr, nullptr, kernels.sparse_tiles[static_cast<int>(s.shape)], nullptr, Precision::f32,
                  constant(packed.first_block), constant(packed.block_column)};
     }
     return known;
@@ -107,12 +108,9 @@ Ref Lowering::quantized(Precision precision, std::int64_t size) {
 }
 
 void Lowering::emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size) {
-    if (!node.state_only && is_state_only(node.inputs[1])) {
-        args.prepared = scratch(prepared_size);
-        calls.push_back({Phase::split, cell.step, cell.prepare, cell.finish, store(args), ref_count<CellArgs>});
-        return;
-    }
-    emit(cell.step, args);
+    const bool split = !node.state_only && is_state_only(node.inputs[1]);
+    if (split) args.prepared = scratch(prepared_size);
+    calls.push_back({split ? Phase::split : phase, cell.step, cell.prepare, cell.finish, store(args), ref_count<CellArgs>, sizeof(CellArgs), ref_writes<CellArgs>, cell.many.step, &cell});
 }
 
 bool Lowering::is_state_only(const std::string& value) const {
@@ -141,6 +139,11 @@ Ref Lowering::gathered(Ref from, const std::vector<std::int32_t>& indices) {
     args.n = static_cast<std::int32_t>(indices.size());
     emit(kernels.gather, args);
     return args.y;
+}
+
+void* Lowering::copy_of(const PendingCall& call) {
+    args.push_back(aligned_array<std::byte>(call.size));
+    return std::memcpy(args.back().get(), call.args, call.size);
 }
 
 void Lowering::lower(const PlanNode& node, std::size_t index) {

@@ -14,6 +14,7 @@
 #include "plan/aligned.hpp"
 #include "plan/options.hpp"
 #include "plan/placement.hpp"
+#include "rtrnn/realtime.h"
 
 namespace rtrnn {
 
@@ -31,12 +32,34 @@ inline constexpr std::size_t ref_count<DeltaArgs> = 5;
 
 struct RemotePart;
 
+// Which of them are written: bit i for the i-th.
+template <class Args>
+constexpr std::uint32_t ref_writes = 0b10;
+template <>
+inline constexpr std::uint32_t ref_writes<CellArgs> = 0b111111000;
+template <>
+inline constexpr std::uint32_t ref_writes<LinearArgs> = 0b110;
+template <>
+inline constexpr std::uint32_t ref_writes<BinaryArgs> = 0b100;
+template <>
+inline constexpr std::uint32_t ref_writes<DeltaArgs> = 0b11000;
+
+// The buffer that a symbolic Ref (Lowering::at) names.
+inline int buffer_of(const Ref& ref) { return static_cast<int>(ref.offset >> 32); }
+
 struct Call {
     Kernel kernel;
     const void* args;
+    ManyKernel many;   // null for a kernel that gains nothing by it
     std::int32_t parts = 1;               // this one and those behind it that may run at the same time
     const RemotePart* remote = nullptr;   // how a worker runs it; null for what the calling thread alone runs
 };
+
+// The call for `count` arenas that lie `stride` floats apart.
+inline void run_many(const Call& call, float* arena, std::ptrdiff_t stride, std::int32_t count) noexcept RTRNN_NONBLOCKING {
+    if (call.many) return call.many(call.args, arena, stride, count);
+    for (std::int32_t i = 0; i < count; ++i) call.kernel(call.args, arena + i * stride);
+}
 
 enum class Phase { prepare, split, finish };
 
@@ -46,8 +69,12 @@ struct PendingCall {
     Kernel kernel, prepare, finish;
     void* args;
     std::size_t refs;
+    std::size_t size;   // of the arguments, in bytes
+    std::uint32_t writes;
+    ManyKernel many = nullptr;             // the form of `kernel` for many arenas, where it has one
+    const CellKernels* cell = nullptr;     // of a cell
     std::int32_t parts = 1;
-    bool beside_previous = false;   // may run at the same time as the call before it
+    bool beside_previous = false;          // may run at the same time as the call before it
 };
 
 // Rows of a matrix as the kernels want them: `gates` of a (gates * rows, cols) tensor, in tiles of `width` rows.
@@ -91,32 +118,32 @@ public:
     // The same for a vector, as pack_vector packs it: zeros for null.
     const float* packed(const float* bias, std::int64_t rows, std::int64_t width, const std::vector<int>& gates);
     // The precision that this Plan's options give a node's matrix.
-    Precision precision(const PlanNode& node, const char* role) { return precisions_.of(node.source->name, role); }
-    // The same for one that is multiplied by a recurrent state. The entries of a state are of like size, and 8 bits of them lose
-    // nothing beside i8 weights; an input's small entries would be lost beside its large ones.
-    Precision state_precision(const PlanNode& node, const char* role) {
-        const Precision p = precision(node, role);
-        return p == Precision::i8 ? Precision::i8_state : p;
-    }
+    Precision precision(const PlanNode& node, const char* role) { return precisions_.of(node.source->name, role).of_input; }
+    // The same for one that is multiplied by a recurrent state. The entries of a state are of like size, so 8 bits of them may do; an
+    // input's small entries would be lost beside its large ones.
+    Precision state_precision(const PlanNode& node, const char* role) { return precisions_.of(node.source->name, role).of_state; }
     // A matrix packed in a precision; shared as above.
     Matrix matrix(const MatrixSource& source, Precision precision);
     // Room for `size` values of an operand, as a matrix of this precision reads it.
     Ref quantized(Precision precision, std::int64_t size);
     // The kernels for these matrices.
     const MatrixKernels& matrix_kernels(const Matrix& a, const Matrix& b) const {
-        const auto is_plain = [](const Matrix& m) { return m.precision == Precision::f32 && !m.first_block; };
-        return is_plain(a) && is_plain(b) ? kernels.f32 : kernels.any;
+        if (a.first_block || b.first_block) return kernels.sparse;
+        return a.precision == Precision::f32 && b.precision == Precision::f32 ? kernels.f32 : kernels.any;
     }
 
     template <class Args>
-    void emit(Kernel kernel, const Args& args) {
-        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>});
+    void emit(Kernel kernel, const Args& args, ManyKernel many = nullptr) {
+        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, sizeof(Args), ref_writes<Args>, many});
     }
     // A cell: in two halves when its recurrent operand is known before the input.
     void emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size);
     void copy(Ref from, Ref to, std::int64_t size);
     // `from` rearranged: element i of the result is element indices[i].
     Ref gathered(Ref from, const std::vector<std::int32_t>& indices);
+
+    // A call's arguments once more.
+    void* copy_of(const PendingCall& call);
 
     // Lowers one node in its phase.
     void lower(const PlanNode& node, std::size_t index);

@@ -7,16 +7,17 @@
 namespace rtrnn {
 namespace {
 
-// In the order of Precision; the last one is chosen by role, not by name.
-constexpr const char* names[] = {"f32", "f16", "bf16", "i16", "i8"};
-constexpr int name_count = sizeof names / sizeof *names;
-static_assert(name_count == static_cast<int>(Precision::i8_state));
+constexpr NamedPrecision named[] = {
+    {"f32", Precision::f32, Precision::f32},    {"f16", Precision::f16, Precision::f16},      {"bf16", Precision::bf16, Precision::bf16},
+    {"i16", Precision::i16, Precision::i16},    {"i8", Precision::i8, Precision::i8_state},   {"i8a14", Precision::i8, Precision::i8},
+};
 
-Precision parse(const std::string& name, const std::string& what) {
-    for (int i = 0; i < name_count; ++i)
-        if (name == names[i]) return static_cast<Precision>(i);
+const NamedPrecision* parse(const std::string& name, const std::string& what) {
     std::string known;
-    for (const char* n : names) known += (known.empty() ? "'" : ", '") + std::string(n) + "'";
+    for (const NamedPrecision& p : named) {
+        if (name == p.name) return &p;
+        known += (known.empty() ? "'" : ", '") + std::string(p.name) + "'";
+    }
     throw Error(ErrorKind::unsupported, what + " '" + name + "' is no precision this release has; expected one of " + known);
 }
 
@@ -26,18 +27,17 @@ PrecisionChoice::PrecisionChoice(const PlanOptions& options) : default_(parse(op
     for (const auto& [matrix, name] : options.overrides) overrides_[matrix] = parse(name, "weights of '" + matrix + "'");
 }
 
-Precision PrecisionChoice::of(const std::string& node, const char* role) {
+const NamedPrecision& PrecisionChoice::of(const std::string& node, const char* role) {
     const std::string matrix = node + "." + role;
-    known_.insert(matrix);
     const auto found = overrides_.find(matrix);
-    return found == overrides_.end() ? default_ : found->second;
+    return *(chosen_[matrix] = found == overrides_.end() ? default_ : found->second);
 }
 
 void PrecisionChoice::check_all_used() const {
     for (const auto& [matrix, precision] : overrides_) {
-        if (known_.count(matrix)) continue;
+        if (chosen_.count(matrix)) continue;
         std::string list;
-        for (const std::string& name : known_) list += (list.empty() ? "" : ", ") + name;
+        for (const auto& [name, unused] : chosen_) list += (list.empty() ? "" : ", ") + name;
         throw Error(ErrorKind::invalid_argument,
                     "weights of '" + matrix + "': the network has no such matrix; it has " + (list.empty() ? "none" : list));
     }
@@ -53,6 +53,10 @@ void check_threads(const ThreadOptions& threads) {
     if (!(threads.spin_ms >= 0 && std::isfinite(threads.spin_ms))) fail("spin_ms: expected a number of milliseconds from 0 on");
 }
 
-const char* precision_name(Precision precision) { return precision == Precision::i8_state ? "i8" : names[static_cast<int>(precision)]; }
+const char* precision_name(Precision precision) {
+    for (const NamedPrecision& p : named)
+        if (precision == p.of_input || precision == p.of_state) return p.name;
+    return "";
+}
 
 }  // namespace rtrnn

@@ -1,9 +1,8 @@
 // What a Plan can be asked for.
 #pragma once
 
-#include <map>
 #include <cstdint>
-#include <set>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -27,7 +26,7 @@ constexpr int max_threads = 64;
 void check_threads(const ThreadOptions& threads);
 
 struct PlanOptions {
-    std::string weights = "f32";   // precision of the matrices of rnn, gru, lstm and linear nodes: f32, f16, bf16, i16 or i8
+    std::string weights = "f32";   // precision of the matrices of rnn, gru, lstm and linear nodes: f32, f16, bf16, i16, i8 or i8a14
     std::string isa = {};          // "" chooses: RTRNN_ISA if set, else the best this CPU has
     // Matrices with a precision of their own, by "NODE.ROLE"; roles are weight_ih, weight_hh, weight_hr and weight (of a linear).
     // Not for networks with reverse layers.
@@ -37,19 +36,28 @@ struct PlanOptions {
     double delta = -1;
 };
 
+// A precision as it is asked for. i8 and i8a14 differ in the operand that a recurrent matrix takes, of 8 or of 14 bits: the entries of a
+// state are of like size, but rounding them to 8 bits is the larger part of i8's error there.
+struct NamedPrecision {
+    const char* name;
+    Precision of_input, of_state;
+};
+
 // The precision of each matrix, as the options say. Throws Error(unsupported) for the name of a precision that there is none of.
 class RTRNN_EXPORT PrecisionChoice {
 public:
     explicit PrecisionChoice(const PlanOptions& options);
 
-    Precision of(const std::string& node, const char* role);
+    const NamedPrecision& of(const std::string& node, const char* role);
     // Throws Error(invalid_argument) when an override named a matrix that nobody asked about.
     void check_all_used() const;
+    // What was answered, by "NODE.ROLE".
+    const std::map<std::string, const NamedPrecision*>& chosen() const { return chosen_; }
 
 private:
-    Precision default_;
-    std::map<std::string, Precision> overrides_;
-    std::set<std::string> known_;
+    const NamedPrecision* default_;
+    std::map<std::string, const NamedPrecision*> overrides_;
+    std::map<std::string, const NamedPrecision*> chosen_;
 };
 
 const char* precision_name(Precision precision);

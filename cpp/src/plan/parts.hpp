@@ -13,7 +13,7 @@
 namespace rtrnn {
 
 // Floats that go from a Stream's arena to a worker's memory, or back.
-struct Transfer {
+struct PartCopy {
     std::size_t arena, own, size;
 };
 
@@ -21,7 +21,7 @@ struct Transfer {
 struct RemotePart {
     Kernel kernel;
     AlignedArray<std::byte> args;        // Refs are into the worker's memory
-    std::vector<Transfer> in, out;
+    std::vector<PartCopy> in, out;
     std::size_t own_size;                // floats of the worker's memory that it needs
 };
 

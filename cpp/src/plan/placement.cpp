@@ -17,7 +17,7 @@ public:
         for (const State& state : graph_.states())
             placement_.next_states.push_back(place_target(state.next, Region::next_state));
         for (const Output& output : graph_.outputs())
-            placement_.outputs.push_back(place_target(output.value, Region::output));
+            place_output(output.value);
         return std::move(placement_);
     }
 
@@ -82,6 +82,20 @@ private:
         const int target = placement_.add_buffer(size_of(value), region);
         if (!adopt(value, target, 0)) placement_.final_moves.push_back({value, {target, 0}, size_of(value)});
         return target;
+    }
+
+    // An output that is a next state, or a part of one, is copied from there.
+    void place_output(const std::string& value) {
+        if (const auto found = placement_.values.find(value); found != placement_.values.end()) {
+            const Place place = placement_.resolve(found->second);
+            if (placement_.buffers[static_cast<std::size_t>(place.buffer)].region == Region::next_state) {
+                placement_.outputs.push_back(placement_.add_buffer(size_of(value), Region::output));
+                placement_.output_sources.push_back(place);
+                return;
+            }
+        }
+        placement_.outputs.push_back(place_target(value, Region::output));
+        placement_.output_sources.push_back({placement_.outputs.back(), 0});
     }
 
     const Graph& graph_;

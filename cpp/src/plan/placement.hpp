@@ -39,6 +39,7 @@ struct Placement {
     std::vector<bool> elided;                                   // per program node: a view, nothing to run
     std::unordered_map<std::size_t, std::vector<Move>> joins;   // per concat node: parts that must be copied in
     std::vector<Move> final_moves;                              // into next states and outputs, after the last node
+    std::vector<Place> output_sources;                          // per output: where it is computed, a part of a next state or its own buffer
 
     int add_buffer(std::int64_t size, Region region);
     // The place in its outermost buffer.

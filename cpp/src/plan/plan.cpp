@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <unordered_set>
 
 #include "kernels/dispatch.hpp"
 #include "plan/arena.hpp"
@@ -38,14 +39,30 @@ Plan::Plan(const Graph& source, const PlanOptions& options) : kernels_(&select_k
     const std::vector<PlanNode> program = make_program(graph);
     Placement placement = place_values(graph, program);
     Lowering lowering(graph, *kernels_, placement, precisions);
-    for (std::size_t i = 0; i < program.size(); ++i) lowering.lower(program[i], i);
-    precisions.check_all_used();
-    lowering.phase = Phase::finish;
-    for (const Move& move : placement.final_moves) {
-        PlanNode reader{};
-        reader.inputs = {move.value};
-        lowering.copy(lowering.in(reader, 0), lowering.at(move.target), move.size);
+    // A next state or output that nothing writes in place is copied as soon as it is there: what reads the state may then come later.
+    std::vector<bool> moved(placement.final_moves.size(), false);
+    const auto move_finished = [&](const auto& is_finished) {
+        lowering.phase = Phase::finish;
+        for (std::size_t i = 0; i < moved.size(); ++i) {
+            const Move& move = placement.final_moves[i];
+            if (moved[i] || !is_finished(move.value)) continue;
+            moved[i] = true;
+            PlanNode reader{};
+            reader.inputs = {move.value};
+            lowering.copy(lowering.in(reader, 0), lowering.at(move.target), move.size);
+        }
+    };
+    std::unordered_set<std::string> computed;
+    for (const PlanNode& node : program) computed.insert(node.outputs.begin(), node.outputs.end());
+    move_finished([&](const std::string& value) { return computed.count(value) == 0; });
+    for (std::size_t i = 0; i < program.size(); ++i) {
+        lowering.lower(program[i], i);
+        move_finished([&](const std::string& value) {
+            return std::find(program[i].outputs.begin(), program[i].outputs.end(), value) != program[i].outputs.end();
+        });
     }
+    precisions.check_all_used();
+    matrices_ = precisions.chosen();
     split_large_calls(lowering, threads_);
     lay_out(graph, placement, lowering);
 
@@ -89,28 +106,70 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
         if (const Tensor* initial = graph.find_tensor(graph.states()[i].initial))
             std::memcpy(initial_state_.get() + (states_[i].offset - state_offset_), initial->data.get(), states_[i].size * sizeof(float));
 
+    std::vector<const PendingCall*> in_order;
+    for (const bool ahead : {true, false})
+        for (const PendingCall& call : lowering.calls)
+            if ((call.phase == Phase::prepare) == ahead) in_order.push_back(&call);
+    segments_ = find_segments(in_order, placement);
+
     arena_size_ = at + assign_temporaries(lowering.calls, placement, at, offsets);
-    for (PendingCall& call : lowering.calls) {
+    std::vector<std::size_t> odd_offsets = offsets;
+    for (std::size_t i = 0; i < states_.size(); ++i)
+        std::swap(odd_offsets[static_cast<std::size_t>(placement.states[i])], odd_offsets[static_cast<std::size_t>(placement.next_states[i])]);
+    std::vector<PendingCall> odd_calls = lowering.calls;
+    for (PendingCall& call : odd_calls) call.args = lowering.copy_of(call);
+    make_calls(lowering.calls, offsets, turns_[0]);
+    make_calls(odd_calls, odd_offsets, turns_[1]);
+    make_commit(placement, offsets, false);
+    make_commit(placement, odd_offsets, true);
+}
+
+void Plan::make_calls(std::vector<PendingCall>& calls, const std::vector<std::size_t>& offsets, Turn& turn) {
+    for (PendingCall& call : calls) {
         resolve_refs(call, offsets);
-        if (call.phase == Phase::prepare) prepare_.push_back(planned(call, CellForm::whole));
+        if (call.phase == Phase::prepare) turn.prepare.push_back(planned(call, CellForm::whole));
     }
-    step_ = prepare_;
-    for (const PendingCall& call : lowering.calls) {
+    turn.step = turn.prepare;
+    for (const PendingCall& call : calls) {
         if (call.phase == Phase::prepare) continue;
-        step_.push_back(planned(call, CellForm::whole));
-        finish_.push_back(call.phase == Phase::split ? planned(call, CellForm::finish) : step_.back());
-        if (call.phase == Phase::split) prepare_.push_back(planned(call, CellForm::prepare));
+        turn.step.push_back(planned(call, CellForm::whole));
+        turn.finish.push_back(call.phase == Phase::split ? planned(call, CellForm::finish) : turn.step.back());
+        if (call.phase == Phase::split) turn.prepare.push_back(planned(call, CellForm::prepare));
     }
 }
 
 Call Plan::planned(const PendingCall& call, CellForm form) {
-    Call out{form == CellForm::prepare ? call.prepare : form == CellForm::finish ? call.finish : call.kernel, call.args, call.parts, nullptr};
+    Call out{call.kernel, call.args, call.many, call.parts, nullptr};
+    if (form == CellForm::prepare) {
+        out.kernel = call.prepare;
+        out.many = call.cell->many.prepare;
+    } else if (form == CellForm::finish) {
+        out.kernel = call.finish;
+        out.many = call.cell->many.finish;
+    }
     if (call.beside_previous) {
         remote_parts_.push_back(make_remote_part(*kernels_, call, form));
         out.remote = remote_parts_.back().get();
         worker_size_ = std::max(worker_size_, out.remote->own_size);
     }
     return out;
+}
+
+void Plan::make_commit(const Placement& placement, const std::vector<std::size_t>& offsets, bool odd) {
+    Turn& turn = turns_[odd];
+    const auto floats = [](std::size_t n) { return static_cast<std::ptrdiff_t>(n); };
+    const std::ptrdiff_t output_block = floats(state_offset_ - committed_offset_), state_block = floats(committed_size_) - output_block;
+    bool any_of_its_own = false;
+    for (std::size_t i = 0; i < outputs_.size(); ++i) {
+        const Place& source = placement.output_sources[i];
+        turn.transfers.push_back({floats(offsets[static_cast<std::size_t>(source.buffer)]) + source.offset, floats(outputs_[i].offset), floats((outputs_[i].size + 7) / 8 * 8)});
+        any_of_its_own = any_of_its_own || source.buffer == placement.outputs[i];
+    }
+    turn.commit.outputs = {floats(pending_offset_), any_of_its_own ? output_block : 0};
+    turn.commit.states = {floats(odd ? state_offset_ : state_offset_ + committed_size_), state_block};
+    turn.commit.transfers = turn.transfers.data();
+    turn.commit.transfer_count = floats(turn.transfers.size());
+    turn.commit.first_output = outputs_.empty() ? 0 : floats(outputs_[0].size);
 }
 
 }  // namespace rtrnn

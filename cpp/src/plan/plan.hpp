@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "plan/lowering.hpp"
 #include "plan/options.hpp"
 #include "plan/parts.hpp"
+#include "plan/segments.hpp"
 
 namespace rtrnn {
 
@@ -37,7 +39,8 @@ public:
     const std::vector<Slot>& outputs() const { return outputs_; }
     const std::vector<Slot>& states() const { return states_; }
     // The committed block: outputs (each on its own cache lines), then all states without gaps, which is what a state blob
-    // holds. A step writes the pending block, of the same layout, and commits it by one copy.
+    // holds. A step writes the pending block, of the same layout. What it wrote is then copied; or only the outputs are, and the
+    // next step is an odd one, whose calls take the states of the two blocks for each other.
     std::size_t committed_offset() const { return committed_offset_; }
     std::size_t pending_offset() const { return pending_offset_; }
     std::size_t committed_size() const { return committed_size_; }
@@ -47,28 +50,45 @@ public:
     std::size_t arena_size() const { return arena_size_; }
     std::uint64_t fingerprint() const { return fingerprint_; }
 
-    // Run in order, each on the calling thread, they give a step; the parts of a divided call may also run at the same time.
-    const std::vector<Call>& step_calls() const { return step_; }
-    const std::vector<Call>& prepare_calls() const { return prepare_; }
-    const std::vector<Call>& finish_calls() const { return finish_; }
+    // Calls that are run in order, each on the calling thread, give a step; the parts of a divided call may also run at the same time.
+    // An even or an odd step: its calls, and what is left to do after them when the blocks are taken for each other.
+    struct Turn {
+        std::vector<Call> step, prepare, finish;
+        CommitArgs commit{};
+        std::vector<Transfer> transfers;
+    };
+    const Turn& turn(bool odd) const { return turns_[odd]; }
+    const std::vector<Call>& step_calls(bool odd = false) const { return turns_[odd].step; }
+    const std::vector<Call>& prepare_calls(bool odd = false) const { return turns_[odd].prepare; }
+    const std::vector<Call>& finish_calls(bool odd = false) const { return turns_[odd].finish; }
+    const CommitArgs& commit(bool odd) const { return turns_[odd].commit; }
+
+    // The calls of an even step for several timesteps.
+    const std::vector<Segment>& segments() const { return segments_; }
 
     const ThreadOptions& threads() const { return threads_; }
     // What each of a Stream's workers needs of memory, in floats; 0 when no call is divided.
     std::size_t worker_size() const { return worker_size_; }
 
     std::size_t constant_bytes() const { return constant_bytes_; }
+    // The precision of each matrix, by "NODE.ROLE" (options.hpp).
+    const std::map<std::string, const NamedPrecision*>& matrices() const { return matrices_; }
 
 private:
     void lay_out(const Graph& graph, const Placement& placement, Lowering& lowering);
     Call planned(const PendingCall& call, CellForm form);
+    void make_calls(std::vector<PendingCall>& calls, const std::vector<std::size_t>& offsets, Turn& turn);
+    void make_commit(const Placement& placement, const std::vector<std::size_t>& offsets, bool odd);
 
     const KernelTable* kernels_;
     std::uint64_t fingerprint_;
+    std::map<std::string, const NamedPrecision*> matrices_;
     std::vector<Slot> inputs_, outputs_, states_;
     std::size_t committed_offset_ = 0, pending_offset_ = 0, committed_size_ = 0, state_offset_ = 0, state_size_ = 0;
     std::size_t input_size_ = 0, arena_size_ = 0, constant_bytes_ = 0;
     AlignedArray<float> initial_state_;
-    std::vector<Call> step_, prepare_, finish_;
+    Turn turns_[2];   // even and odd
+    std::vector<Segment> segments_;
     std::deque<AlignedArray<float>> float_constants_;
     std::deque<AlignedArray<std::int32_t>> index_constants_;
     std::deque<AlignedArray<std::byte>> byte_constants_;
@@ -77,5 +97,11 @@ private:
     std::size_t worker_size_ = 0;
     std::vector<std::unique_ptr<RemotePart>> remote_parts_;
 };
+
+// Whether all outputs and next states that a step has computed in this arena are.
+inline bool is_finite(const KernelTable& kernels, const CommitArgs& commit, const float* arena) noexcept RTRNN_NONBLOCKING {
+    return kernels.all_finite(arena + commit.outputs.offset, static_cast<std::size_t>(commit.outputs.size)) &&
+           kernels.all_finite(arena + commit.states.offset, static_cast<std::size_t>(commit.states.size));
+}
 
 }  // namespace rtrnn

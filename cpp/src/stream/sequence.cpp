@@ -7,8 +7,13 @@
 #include "error.hpp"
 
 namespace rtrnn {
+namespace {
 
-Sequence::Sequence(const Graph& graph, const PlanOptions& options, OnNonFinite on_nonfinite) : on_nonfinite_(on_nonfinite) {
+constexpr std::size_t most_idle = 4;   // sets of Streams kept for later runs
+
+}  // namespace
+
+Sequence::Sequence(const Graph& graph, const PlanOptions& options, OnNonFinite on_nonfinite) : on_nonfinite_(on_nonfinite), is_whole_(graph.is_causal()) {
     std::map<std::string, std::size_t> index;
     const auto value = [&](const std::string& name) {
         const auto [found, is_new] = index.emplace(name, value_sizes_.size());
@@ -21,14 +26,13 @@ Sequence::Sequence(const Graph& graph, const PlanOptions& options, OnNonFinite o
     const std::vector<Pass> passes = split_into_passes(graph);
     if (!graph.is_causal() && !options.overrides.empty())
         throw Error(ErrorKind::unsupported, "weights of single matrices: not for networks with reverse layers, which run in several passes");
-    const bool whole = graph.is_causal();   // the only pass is the Graph itself, whose outputs have names of their own
     for (const Input& input : graph.inputs()) input_values_.push_back(value(input.name));
     for (const Output& output : graph.outputs()) output_values_.push_back(value(output.value));
     for (const Pass& pass : passes) {
         PlannedPass planned{pass.kind, std::make_shared<const Plan>(pass.graph, options), {}, {}};
         for (const Input& input : pass.graph.inputs()) planned.inputs.push_back(value(input.name));
         for (std::size_t i = 0; i < pass.graph.outputs().size(); ++i) {
-            const std::size_t v = whole ? output_values_[i] : value(pass.graph.outputs()[i].value);
+            const std::size_t v = is_whole_ ? output_values_[i] : value(pass.graph.outputs()[i].value);
             if (pass.kind == PassKind::once) value_once_[v] = true;
             planned.outputs.push_back(v);
         }
@@ -43,48 +47,66 @@ Sequence::Sequence(const Graph& graph, const PlanOptions& options, OnNonFinite o
     }
 }
 
-Status Sequence::run(const std::vector<const float*>& inputs, const std::vector<float*>& outputs, std::size_t count, std::size_t* failed_at) const {
-    std::vector<std::vector<float>> values(value_sizes_.size());
-    const auto row = [&](std::size_t v, std::size_t t) -> float* {
-        return values[v].data() + (value_once_[v] ? 0 : t) * value_sizes_[v];
-    };
-    for (std::size_t v = 0; v < values.size(); ++v) values[v].resize(value_sizes_[v] * (value_once_[v] ? 1 : count));
-    for (std::size_t i = 0; i < inputs.size(); ++i) std::memcpy(values[input_values_[i]].data(), inputs[i], values[input_values_[i]].size() * sizeof(float));
+// A Stream for each pass, as it was left by an earlier run or new.
+std::vector<Stream> Sequence::take_streams() const {
+    {
+        const std::lock_guard<std::mutex> lock(*mutex_);
+        if (!idle_.empty()) {
+            std::vector<Stream> streams = std::move(idle_.back());
+            idle_.pop_back();
+            return streams;
+        }
+    }
+    std::vector<Stream> streams;
+    streams.reserve(passes_.size());
+    for (const PlannedPass& pass : passes_) streams.emplace_back(pass.plan, on_nonfinite_);
+    return streams;
+}
 
+Status Sequence::run(const std::vector<const float*>& inputs, const std::vector<float*>& outputs, std::size_t count, std::size_t* failed_at) const {
+    std::vector<Stream> streams = take_streams();
+    const Status status = run(streams, inputs, outputs, count, failed_at);
+    const std::lock_guard<std::mutex> lock(*mutex_);
+    if (idle_.size() < most_idle) idle_.push_back(std::move(streams));
+    return status;
+}
+
+Status Sequence::run(std::vector<Stream>& streams, const std::vector<const float*>& inputs, const std::vector<float*>& outputs, std::size_t count, std::size_t* failed_at) const {
+    const auto ready = [&](Stream& stream) -> Stream& {
+        stream.reset();
+        if (count > 1) stream.reserve();
+        return stream;
+    };
+    if (is_whole_) return ready(streams[0]).process(inputs.data(), outputs.data(), count, failed_at);
+
+    std::vector<std::vector<float>> values(value_sizes_.size());
+    std::vector<const float*> made(value_sizes_.size());
+    for (std::size_t i = 0; i < inputs.size(); ++i) made[input_values_[i]] = inputs[i];
     // A `once` pass reads a sequence at the last step that its producer took.
     std::vector<bool> made_backwards(values.size(), false);
     Status worst = Status::ok;
-    for (const PlannedPass& pass : passes_) {
-        Stream stream(pass.plan, on_nonfinite_);
-        const std::size_t steps = pass.kind == PassKind::once ? 1 : count;
-        for (std::size_t n = 0; n < steps; ++n) {
-            const std::size_t t = pass.kind == PassKind::reverse ? count - 1 - n : n;
-            for (std::size_t i = 0; i < pass.inputs.size(); ++i) {
-                const std::size_t v = pass.inputs[i];
-                const std::size_t at = pass.kind == PassKind::once ? (made_backwards[v] ? 0 : count - 1) : t;
-                std::memcpy(stream.input(i), row(v, at), value_sizes_[v] * sizeof(float));
-            }
-            const Status status = stream.step();
-            if (status == Status::held) {
-                worst = status;
-            } else if (status != Status::ok) {
-                if (failed_at) *failed_at = t;
-                return status;
-            }
-            for (std::size_t i = 0; i < pass.outputs.size(); ++i) {
-                const std::size_t v = pass.outputs[i];
-                std::memcpy(row(v, t), stream.output(i), value_sizes_[v] * sizeof(float));
-            }
+    for (std::size_t p = 0; p < passes_.size(); ++p) {
+        const PlannedPass& pass = passes_[p];
+        const bool once = pass.kind == PassKind::once;
+        std::vector<const float*> in;
+        std::vector<float*> out;
+        for (const std::size_t v : pass.inputs) in.push_back(made[v] + (once && !value_once_[v] && !made_backwards[v] ? count - 1 : 0) * value_sizes_[v]);
+        for (const std::size_t v : pass.outputs) {
+            if (values[v].empty()) values[v].resize(value_sizes_[v] * (value_once_[v] ? 1 : count));
+            made[v] = values[v].data();
+            made_backwards[v] = pass.kind == PassKind::reverse;
+            out.push_back(values[v].data());
         }
-        if (pass.kind == PassKind::reverse)
-            for (const std::size_t v : pass.outputs) made_backwards[v] = true;
+        const Status status = ready(streams[p]).process(in.data(), out.data(), once ? 1 : count, failed_at, pass.kind == PassKind::reverse);
+        if (status == Status::held) worst = status;
+        else if (status != Status::ok) return status;
     }
     for (std::size_t i = 0; i < outputs.size(); ++i) {
-        const std::size_t v = output_values_[i];
-        if (!constant_outputs_[i].empty() && passes_.size() > 1)
-            for (std::size_t t = 0; t < count; ++t) std::copy(constant_outputs_[i].begin(), constant_outputs_[i].end(), outputs[i] + t * value_sizes_[v]);
+        const std::size_t v = output_values_[i], size = value_sizes_[v];
+        if (!constant_outputs_[i].empty())
+            for (std::size_t t = 0; t < count; ++t) std::copy(constant_outputs_[i].begin(), constant_outputs_[i].end(), outputs[i] + t * size);
         else
-            std::memcpy(outputs[i], values[v].data(), values[v].size() * sizeof(float));
+            std::memcpy(outputs[i], made[v], size * (value_once_[v] ? 1 : count) * sizeof(float));
     }
     return worst;
 }

@@ -1,5 +1,6 @@
 #include "stream/stream.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace rtrnn {
@@ -7,18 +8,23 @@ namespace {
 
 std::unique_ptr<Workers> workers_of(const Plan& plan) { return plan.worker_size() ? std::make_unique<Workers>(plan.threads(), plan.worker_size()) : nullptr; }
 
-std::size_t total_floats(const Plan& plan) { return plan.arena_size() + plan.committed_size(); }
-
 }  // namespace
 
+std::size_t Stream::total_floats(const Plan& plan) { return plan.arena_size() + plan.committed_size(); }
+
 Stream::Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite)
-    : plan_(std::move(plan)), arena_(aligned_array<float>(total_floats(*plan_))), workers_(workers_of(*plan_)), on_nonfinite_(on_nonfinite) {
+    : plan_(std::move(plan)), arena_(aligned_array<float>(total_floats(*plan_)).release()), workers_(workers_of(*plan_)), on_nonfinite_(on_nonfinite) {
+    reset();
+}
+
+Stream::Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite, float* memory)
+    : plan_(std::move(plan)), arena_(memory, ArenaDelete{false}), on_nonfinite_(on_nonfinite) {
     reset();
 }
 
 Stream::Stream(const Stream& other)
-    : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_))), workers_(workers_of(*plan_)), on_nonfinite_(other.on_nonfinite_), prepared_(other.prepared_),
-      steps_(other.steps_), nonfinite_(other.nonfinite_) {
+    : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_)).release()), workers_(workers_of(*plan_)), on_nonfinite_(other.on_nonfinite_),
+      prepared_(other.prepared_), odd_(other.odd_), steps_(other.steps_), nonfinite_(other.nonfinite_) {
     std::memcpy(arena_.get(), other.arena_.get(), total_floats(*plan_) * sizeof(float));
 }
 
@@ -35,15 +41,27 @@ void Stream::run(const std::vector<Call>& calls) noexcept RTRNN_NONBLOCKING {
 }
 
 Status Stream::step() noexcept {
-    const Plan& plan = *plan_;
-    float* arena = arena_.get();
     const bool check = on_nonfinite_ != OnNonFinite::propagate;
-    if (check && !plan.kernels().all_finite(arena, plan.input_size())) return reject(Status::nonfinite_input);
-    run(prepared_ ? plan.finish_calls() : plan.step_calls());
+    if (check && !plan_->kernels().all_finite(arena_.get(), plan_->input_size())) return reject(Status::nonfinite_input);
+    return advance(nullptr);
+}
+
+Status Stream::step(const float* x, float* y) noexcept {
+    const Plan& plan = *plan_;
+    const bool check = on_nonfinite_ != OnNonFinite::propagate;
+    const bool finite = plan.kernels().take(x, input(0), plan.inputs()[0].size);
+    const Status status = check && !finite ? reject(Status::nonfinite_input) : advance(y);
+    if (status == Status::held && y != nullptr) std::memcpy(y, output(0), plan.outputs()[0].size * sizeof(float));
+    return status;
+}
+
+Status Stream::advance(float* y) noexcept {
+    const Plan& plan = *plan_;
+    const Plan::Turn& turn = plan.turn(odd_);
+    run(prepared_ ? turn.finish : turn.step);
     prepared_ = false;
-    const float* pending = arena + plan.pending_offset();
-    if (check && !plan.kernels().all_finite(pending, plan.committed_size())) return reject(Status::nonfinite_result);
-    std::memcpy(arena + plan.committed_offset(), pending, plan.committed_size() * sizeof(float));
+    if (!plan.kernels().commit(turn.commit, arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return reject(Status::nonfinite_result);
+    odd_ = !odd_;
     ++steps_;
     return Status::ok;
 }
@@ -55,60 +73,106 @@ Status Stream::reject(Status status) noexcept {
 
 void Stream::prepare() noexcept {
     if (prepared_) return;
-    run(plan_->prepare_calls());
+    run(plan_->prepare_calls(odd_));
     prepared_ = true;
 }
 
-void Stream::reset() noexcept {
-    float* committed = arena_.get() + plan_->committed_offset();
-    std::memset(committed, 0, plan_->committed_size() * sizeof(float));
-    std::memcpy(arena_.get() + plan_->state_offset(), plan_->initial_state(), plan_->state_size() * sizeof(float));
+void Stream::warm() noexcept {
+    prepare();
+    // All of a step, but that nothing of it becomes visible.
+    const Plan& plan = *plan_;
+    plan.kernels().all_finite(arena_.get(), plan.input_size());
+    run(plan.finish_calls(odd_));
+    CommitArgs hidden = plan.commit(odd_);
+    hidden.transfer_count = 0;
+    plan.kernels().commit(hidden, arena_.get(), nullptr, true);
+    // The step's temporaries may lie where prepare's results were.
     prepared_ = false;
+    prepare();
+}
+
+void Stream::reset() noexcept {
+    odd_ = false;
+    prepared_ = false;
+    std::memset(arena_.get() + plan_->committed_offset(), 0, plan_->committed_size() * sizeof(float));
+    std::memcpy(states(), plan_->initial_state(), plan_->state_size() * sizeof(float));
 }
 
 bool Stream::set_state(const float* state) noexcept {
     if (on_nonfinite_ != OnNonFinite::propagate && !plan_->kernels().all_finite(state, plan_->state_size())) return false;
-    std::memcpy(arena_.get() + plan_->state_offset(), state, plan_->state_size() * sizeof(float));
+    std::memmove(states(), state, plan_->state_size() * sizeof(float));
     prepared_ = false;
     return true;
 }
 
-Status Stream::process(const float* const* inputs, float* const* outputs, std::size_t count, std::size_t* failed_at) noexcept {
-    const Plan& plan = *plan_;
+void Stream::reserve() {
+    // A block is computed by one thread; workers help with single timesteps.
+    if (!block_ && !workers_ && Block::pays(*plan_)) block_ = std::make_unique<Block>(*plan_);
+}
+
+Status Stream::process(const float* const* inputs, float* const* outputs, std::size_t count, std::size_t* failed_at, bool backwards) noexcept {
     checkpoint();
+    const std::ptrdiff_t step = backwards ? -1 : 1;
     Status worst = Status::ok;
-    for (std::size_t t = 0; t < count; ++t) {
-        for (std::size_t i = 0; i < plan.inputs().size(); ++i) {
-            const Slot& slot = plan.inputs()[i];
-            std::memcpy(arena_.get() + slot.offset, inputs[i] + t * slot.size, slot.size * sizeof(float));
+    for (std::size_t done = 0; done < count;) {
+        const auto row = static_cast<std::ptrdiff_t>(backwards ? count - 1 - done : done);
+        const std::size_t together = block_ ? std::min(block_->capacity(), count - done) : 1;
+        done += together;
+        if (together > 1 && block_->run({inputs, outputs, row, step}, together, states(), arena_.get() + plan_->committed_offset(), on_nonfinite_ != OnNonFinite::propagate)) {
+            prepared_ = false;
+            steps_ += together;
+            continue;
         }
-        const Status status = step();
-        if (status == Status::held) {
-            worst = status;
-        } else if (status != Status::ok) {
-            rollback();
-            if (failed_at) *failed_at = t;
-            return status;
-        }
-        for (std::size_t i = 0; i < plan.outputs().size(); ++i) {
-            const Slot& slot = plan.outputs()[i];
-            std::memcpy(outputs[i] + t * slot.size, arena_.get() + slot.offset, slot.size * sizeof(float));
+        // One by one; after a block that was refused this finds the timestep that is to blame.
+        for (std::size_t k = 0; k < together; ++k) {
+            const auto t = static_cast<std::size_t>(row + step * static_cast<std::ptrdiff_t>(k));
+            const Status status = step_row(inputs, outputs, t);
+            if (status == Status::held) {
+                worst = status;
+            } else if (status != Status::ok) {
+                rollback();
+                if (failed_at) *failed_at = t;
+                return status;
+            }
         }
     }
     return worst;
 }
 
+Status Stream::step_row(const float* const* inputs, float* const* outputs, std::size_t t) noexcept {
+    for (std::size_t i = 0; i < plan_->inputs().size(); ++i) {
+        const Slot& slot = plan_->inputs()[i];
+        std::memcpy(arena_.get() + slot.offset, inputs[i] + t * slot.size, slot.size * sizeof(float));
+    }
+    const Status status = step();
+    if (status != Status::ok && status != Status::held) return status;
+    for (std::size_t i = 0; i < plan_->outputs().size(); ++i) {
+        const Slot& slot = plan_->outputs()[i];
+        std::memcpy(outputs[i] + t * slot.size, arena_.get() + slot.offset, slot.size * sizeof(float));
+    }
+    return status;
+}
+
+// A checkpoint is laid out like the committed block.
 void Stream::checkpoint() noexcept {
-    std::memcpy(arena_.get() + plan_->arena_size(), arena_.get() + plan_->committed_offset(), plan_->committed_size() * sizeof(float));
+    const std::size_t outputs = plan_->state_offset() - plan_->committed_offset();
+    float* checkpoint = arena_.get() + plan_->arena_size();
+    std::memcpy(checkpoint, arena_.get() + plan_->committed_offset(), outputs * sizeof(float));
+    std::memcpy(checkpoint + outputs, states(), plan_->state_size() * sizeof(float));
     checkpoint_steps_ = steps_;
 }
 
 void Stream::rollback() noexcept {
-    std::memcpy(arena_.get() + plan_->committed_offset(), arena_.get() + plan_->arena_size(), plan_->committed_size() * sizeof(float));
+    const std::size_t outputs = plan_->state_offset() - plan_->committed_offset();
+    const float* checkpoint = arena_.get() + plan_->arena_size();
+    std::memcpy(arena_.get() + plan_->committed_offset(), checkpoint, outputs * sizeof(float));
+    std::memcpy(states(), checkpoint + outputs, plan_->state_size() * sizeof(float));
     steps_ = checkpoint_steps_;
     prepared_ = false;
 }
 
-std::size_t Stream::memory_bytes() const noexcept { return sizeof *this + total_floats(*plan_) * sizeof(float) + (workers_ ? workers_->memory_bytes() : 0); }
+std::size_t Stream::memory_bytes() const noexcept {
+    return sizeof *this + total_floats(*plan_) * sizeof(float) + (block_ ? block_->memory_bytes() : 0) + (workers_ ? workers_->memory_bytes() : 0);
+}
 
 }  // namespace rtrnn

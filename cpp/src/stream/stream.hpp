@@ -1,7 +1,7 @@
 // Stream: one sequence in progress. All its memory is one aligned arena, allocated and touched when it is created.
 //
 // Of a Plan with threads a Stream has workers, which help with the steps (stream/workers); they live as long as it does.
-// Every member but the constructors is noexcept, allocates nothing, takes no lock, makes no system call, and may be called from a
+// Every member but the constructors and reserve is noexcept, allocates nothing, takes no lock, makes no system call, and may be called from a
 // real-time thread. One Stream belongs to one thread at a time; Streams of one Plan are independent.
 #pragma once
 
@@ -10,6 +10,8 @@
 #include <memory>
 
 #include "plan/plan.hpp"
+#include "rtrnn/realtime.h"
+#include "stream/block.hpp"
 #include "stream/workers.hpp"
 
 namespace rtrnn {
@@ -33,46 +35,67 @@ public:
     Stream& operator=(Stream&&) noexcept = default;
 
     // One timestep on input(i), into output(i). Equals finish, preceded by prepare if that has not run.
-    Status step() noexcept;
+    Status step() noexcept RTRNN_NONBLOCKING;
+    // The same for a network of one input and one output: reads x, writes y unless that is null. y is written when the
+    // status is ok or held.
+    Status step(const float* x, float* y) noexcept RTRNN_NONBLOCKING;
     // Computes ahead what depends on the state alone, so that the next step has less to do. Changes no result.
-    void prepare() noexcept;
+    void prepare() noexcept RTRNN_NONBLOCKING;
+    // Brings what the next step will use into the caches, code as well as weights: takes a step on whatever the inputs hold, throws its
+    // result away and prepares anew. Changes no result. For a loop that waits for an observation.
+    void warm() noexcept RTRNN_NONBLOCKING;
     // Back to the initial state; outputs become zero.
-    void reset() noexcept;
+    void reset() noexcept RTRNN_NONBLOCKING;
 
     // `count` timesteps: inputs[i] holds (count, size of input i) floats, outputs[i] receives (count, size of output i). Bits are those
     // of `count` steps. On a status other than ok and held the Stream is as before the call and `failed_at` tells the timestep.
-    Status process(const float* const* inputs, float* const* outputs, std::size_t count, std::size_t* failed_at) noexcept;
+    // `backwards` takes them from the last to the first. Much faster once `reserve` has been called.
+    Status process(const float* const* inputs, float* const* outputs, std::size_t count, std::size_t* failed_at, bool backwards = false) noexcept
+        RTRNN_NONBLOCKING;
+    // Allocates, and may throw: sets memory aside in which process() takes several timesteps together, if that is faster.
+    void reserve();
 
     // Remembers outputs and state in memory set aside for it; `rollback` returns to them. process() uses the same memory.
-    void checkpoint() noexcept;
-    void rollback() noexcept;
+    void checkpoint() noexcept RTRNN_NONBLOCKING;
+    void rollback() noexcept RTRNN_NONBLOCKING;
 
-    float* input(std::size_t i) noexcept { return arena_.get() + plan_->inputs()[i].offset; }
-    const float* output(std::size_t i) const noexcept { return arena_.get() + plan_->outputs()[i].offset; }
-    // All states, plan().state_size() floats.
-    const float* state() const noexcept { return arena_.get() + plan_->state_offset(); }
+    float* input(std::size_t i) noexcept RTRNN_NONBLOCKING { return arena_.get() + plan_->inputs()[i].offset; }
+    const float* output(std::size_t i) const noexcept RTRNN_NONBLOCKING { return arena_.get() + plan_->outputs()[i].offset; }
+    // All states, plan().state_size() floats; valid until the next call that changes them.
+    const float* state() const noexcept RTRNN_NONBLOCKING { return states(); }
     // False, with nothing changed, when a value is not finite and the Stream does not propagate such values.
-    bool set_state(const float* state) noexcept;
+    bool set_state(const float* state) noexcept RTRNN_NONBLOCKING;
 
-    const Plan& plan() const noexcept { return *plan_; }
-    const std::shared_ptr<const Plan>& shared_plan() const noexcept { return plan_; }
-    OnNonFinite on_nonfinite() const noexcept { return on_nonfinite_; }
-    std::uint64_t steps() const noexcept { return steps_; }
+    const Plan& plan() const noexcept RTRNN_NONBLOCKING { return *plan_; }
+    const std::shared_ptr<const Plan>& shared_plan() const noexcept RTRNN_NONBLOCKING { return plan_; }
+    OnNonFinite on_nonfinite() const noexcept RTRNN_NONBLOCKING { return on_nonfinite_; }
+    std::uint64_t steps() const noexcept RTRNN_NONBLOCKING { return steps_; }
     // Steps that were refused or held because of a NaN or an infinity.
-    std::uint64_t nonfinite_count() const noexcept { return nonfinite_; }
+    std::uint64_t nonfinite_count() const noexcept RTRNN_NONBLOCKING { return nonfinite_; }
     // Parts of steps whose result came from another thread than the one that stepped.
-    std::uint64_t parts_by_workers() const noexcept { return workers_ ? workers_->helped() : 0; }
-    std::size_t memory_bytes() const noexcept;
+    std::uint64_t parts_by_workers() const noexcept RTRNN_NONBLOCKING { return workers_ ? workers_->helped() : 0; }
+    std::size_t memory_bytes() const noexcept RTRNN_NONBLOCKING;
 
 private:
+    friend class Batch;
+    // In `memory` of total_floats, which somebody else owns.
+    Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite, float* memory);
+    static std::size_t total_floats(const Plan& plan);
+    // A step on row t of a sequence.
+    Status step_row(const float* const* inputs, float* const* outputs, std::size_t t) noexcept RTRNN_NONBLOCKING;
     void run(const std::vector<Call>& calls) noexcept RTRNN_NONBLOCKING;
-    Status reject(Status status) noexcept;
+    Status reject(Status status) noexcept RTRNN_NONBLOCKING;
+    Status advance(float* y) noexcept RTRNN_NONBLOCKING;
+    // The states as they are: steps take turns between two places.
+    float* states() const noexcept RTRNN_NONBLOCKING { return arena_.get() + plan_->state_offset() + (odd_ ? plan_->committed_size() : 0); }
 
     std::shared_ptr<const Plan> plan_;
-    AlignedArray<float> arena_;   // the Plan's arena, then the checkpoint: a second committed block
+    Arena arena_;   // the Plan's arena, then the checkpoint: a second committed block
+    std::unique_ptr<Block> block_;
     std::unique_ptr<Workers> workers_;   // null when the calling thread does it all
     OnNonFinite on_nonfinite_;
     bool prepared_ = false;
+    bool odd_ = false;            // the next step is an odd one
     std::uint64_t steps_ = 0, nonfinite_ = 0, checkpoint_steps_ = 0;
 };
 

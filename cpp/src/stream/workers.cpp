@@ -17,8 +17,8 @@ using Clock = std::chrono::steady_clock;
 constexpr auto first_nap = std::chrono::microseconds(50), longest_nap = std::chrono::microseconds(5000);
 constexpr int looks_per_clock = 64;   // how often a worker that spins looks for work before it looks at the clock
 
-void copy(const std::vector<Transfer>& transfers, bool in, float* arena, float* own) noexcept {
-    for (const Transfer& t : transfers) {
+void copy(const std::vector<PartCopy>& transfers, bool in, float* arena, float* own) noexcept {
+    for (const PartCopy& t : transfers) {
         float* const outside = arena + t.arena;
         float* const inside = own + t.own;
         std::memcpy(in ? inside : outside, in ? outside : inside, t.size * sizeof(float));
@@ -135,6 +135,6 @@ void Workers::nap(Worker& worker) noexcept {
     worker.awake.store(true, std::memory_order_relaxed);
 }
 
-std::size_t Workers::memory_bytes() const noexcept { return sizeof *this + count_ * (sizeof(Worker) + own_size_ * sizeof(float)); }
+std::size_t Workers::memory_bytes() const noexcept RTRNN_NONBLOCKING { return sizeof *this + count_ * (sizeof(Worker) + own_size_ * sizeof(float)); }
 
 }  // namespace rtrnn

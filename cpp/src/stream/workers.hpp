@@ -32,8 +32,8 @@ public:
     void run(const Call* call, float* arena) noexcept RTRNN_NONBLOCKING;
 
     // Parts whose result came from a worker.
-    std::uint64_t helped() const noexcept { return helped_; }
-    std::size_t memory_bytes() const noexcept;
+    std::uint64_t helped() const noexcept RTRNN_NONBLOCKING { return helped_; }
+    std::size_t memory_bytes() const noexcept RTRNN_NONBLOCKING;
 
 private:
     // free -> offered (caller) -> taken (worker) -> done (worker) -> free (caller); offered -> free and taken -> dropped (caller, who then

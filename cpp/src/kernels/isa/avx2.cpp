@@ -26,6 +26,7 @@ inline Vec8 Vec8::load_partial(const float* p, int n) { return {_mm256_maskload_
 [[gnu::always_inline]] inline Mask8 operator==(Vec8 a, Vec8 b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)}; }
 [[gnu::always_inline]] inline Mask8 operator&(Mask8 a, Mask8 b) { return {_mm256_and_ps(a.m, b.m)}; }
 [[gnu::always_inline]] inline Mask8 operator|(Mask8 a, Mask8 b) { return {_mm256_or_ps(a.m, b.m)}; }
+[[gnu::always_inline]] inline bool all(Mask8 a) { return _mm256_movemask_ps(a.m) == 0xff; }
 [[gnu::always_inline]] inline Vec8 select(Mask8 mask, Vec8 a, Vec8 b) { return {_mm256_blendv_ps(b.v, a.v, mask.m)}; }
 
 [[gnu::always_inline]] inline void store_low_halves(std::int16_t* p, Vec8 a) {

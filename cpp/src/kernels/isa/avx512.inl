@@ -16,6 +16,7 @@ inline Vec8 Vec8::load_partial(const float* p, int n) { return {_mm256_maskz_loa
 [[gnu::always_inline]] inline Mask8 operator==(Vec8 a, Vec8 b) { return {_mm256_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
 [[maybe_unused, gnu::always_inline]] inline Mask8 operator&(Mask8 a, Mask8 b) { return {static_cast<__mmask8>(a.m & b.m)}; }
 [[maybe_unused, gnu::always_inline]] inline Mask8 operator|(Mask8 a, Mask8 b) { return {static_cast<__mmask8>(a.m | b.m)}; }
+[[maybe_unused, gnu::always_inline]] inline bool all(Mask8 a) { return a.m == 0xff; }
 [[gnu::always_inline]] inline Vec8 select(Mask8 mask, Vec8 a, Vec8 b) { return {_mm256_mask_blend_ps(mask.m, b.v, a.v)}; }
 
 [[gnu::always_inline]] inline void store_low_halves(std::int16_t* p, Vec8 a) {
@@ -88,6 +89,7 @@ struct Vec16 {
 [[gnu::always_inline]] inline Mask16 operator==(Vec16 a, Vec16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
 [[gnu::always_inline]] inline Mask16 operator&(Mask16 a, Mask16 b) { return {static_cast<__mmask16>(a.m & b.m)}; }
 [[gnu::always_inline]] inline Mask16 operator|(Mask16 a, Mask16 b) { return {static_cast<__mmask16>(a.m | b.m)}; }
+[[maybe_unused, gnu::always_inline]] inline bool all(Mask16 a) { return a.m == 0xffff; }
 [[gnu::always_inline]] inline Vec16 select(Mask16 mask, Vec16 a, Vec16 b) { return {_mm512_mask_blend_ps(mask.m, b.v, a.v)}; }
 
 [[gnu::always_inline]] inline Vec16 bit_and(Vec16 a, Vec16 b) { return {_mm512_and_ps(a.v, b.v)}; }

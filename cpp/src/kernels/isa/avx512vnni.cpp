@@ -50,7 +50,7 @@ template <int planes>
 constexpr std::int16_t raise = planes == 1 ? 128 : 8192;
 
 // Four operands become their lower, then their upper bytes.
-void split_bytes(std::int16_t* values, std::int32_t count) noexcept {
+void split_bytes(std::int16_t* values, std::int32_t count) noexcept RTRNN_NONBLOCKING {
     const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15));
     for (std::int32_t i = 0; i < count; i += quantized_block) {
         const __m512i x = _mm512_add_epi16(_mm512_loadu_si512(values + i), _mm512_set1_epi16(raise<2>));
@@ -59,7 +59,7 @@ void split_bytes(std::int16_t* values, std::int32_t count) noexcept {
 }
 
 // Operands become bytes, in the first half of their room.
-void narrow_to_bytes(std::int16_t* values, std::int32_t count) noexcept {
+void narrow_to_bytes(std::int16_t* values, std::int32_t count) noexcept RTRNN_NONBLOCKING {
     for (std::int32_t i = 0; i < count; i += quantized_block) {
         const __m512i x = _mm512_add_epi16(_mm512_loadu_si512(values + i), _mm512_set1_epi16(raise<1>));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(values + i / 2), _mm512_cvtepi16_epi8(x));
@@ -67,7 +67,7 @@ void narrow_to_bytes(std::int16_t* values, std::int32_t count) noexcept {
 }
 
 template <int planes, int gates, class V>
-void byte_tile(const Matrix& m, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias, float* sums) noexcept {
+void byte_tile(const Matrix& m, std::int32_t tile, const Operand& x, std::int32_t cols, const float* bias, float* sums) noexcept RTRNN_NONBLOCKING {
     using Int = typename V::Int;
     constexpr int partials = integer_partials<planes * gates, V>;
     constexpr int quad = gates * V::lanes * 4;   // weights

@@ -73,6 +73,7 @@ struct Vec4 {
 [[gnu::always_inline]] inline Mask4 operator==(Vec4 a, Vec4 b) { return {vceqq_f32(a.v, b.v)}; }
 [[gnu::always_inline]] inline Mask4 operator&(Mask4 a, Mask4 b) { return {vandq_u32(a.m, b.m)}; }
 [[gnu::always_inline]] inline Mask4 operator|(Mask4 a, Mask4 b) { return {vorrq_u32(a.m, b.m)}; }
+[[gnu::always_inline]] inline bool all(Mask4 a) { return vminvq_u32(a.m) != 0; }
 [[gnu::always_inline]] inline Vec4 select(Mask4 mask, Vec4 a, Vec4 b) { return {vbslq_f32(mask.m, a.v, b.v)}; }
 
 [[gnu::always_inline]] inline uint32x4_t bits(Vec4 a) { return vreinterpretq_u32_f32(a.v); }

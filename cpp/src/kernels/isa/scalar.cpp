@@ -204,6 +204,12 @@ inline MaskOf<n> operator|(const MaskOf<n>& a, const MaskOf<n>& b) {
     return y;
 }
 template <int n>
+inline bool all(const MaskOf<n>& a) {
+    bool y = true;
+    for (int i = 0; i < n; ++i) y = y && a.m[i];
+    return y;
+}
+template <int n>
 inline Lanes<n> select(const MaskOf<n>& mask, const Lanes<n>& a, const Lanes<n>& b) {
     Lanes<n> y;
     for (int i = 0; i < n; ++i) y.v[i] = mask.m[i] ? a.v[i] : b.v[i];

@@ -32,7 +32,7 @@ void lower(Lowering& lowering, const PlanNode& node) {
         args.scratch = lowering.scratch(3 * padded);
     }
     const MatrixKernels& kernels = lowering.matrix_kernels(args.weight_ih, args.weight_hh);
-    lowering.emit_cell(node, after ? kernels.gru : kernels.gru_before, args, static_cast<std::int64_t>(recurrent_gates.size()) * padded);
+    lowering.emit_cell(node, after ? kernels.gru : kernels.gru_before, args, 3 * padded);
 }
 
 }  // namespace
