@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rtrnn._batch import Batch
     from rtrnn._loop import Loop
     from rtrnn._stream import Stream
+    from rtrnn.c99 import CSource, codegen
     from rtrnn.layers import GRU, LSTM, RNN, Activation, LayerNorm, Linear, Normalizer, Sequential
     from rtrnn.loading import from_torch, load
     from rtrnn.model import Model
@@ -36,6 +37,7 @@ __all__ = [
     "RNN",
     "Activation",
     "Batch",
+    "CSource",
     "Error",
     "FileFormatError",
     "GraphError",
@@ -53,6 +55,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "cmake_dir",
+    "codegen",
     "from_torch",
     "get_include",
     "isa_available",
@@ -88,6 +91,7 @@ def cmake_dir() -> str:
 _LAZY = {
     "Activation": "rtrnn.layers",
     "Batch": "rtrnn._batch",
+    "CSource": "rtrnn.c99",
     "GRU": "rtrnn.layers",
     "LSTM": "rtrnn.layers",
     "LayerNorm": "rtrnn.layers",
@@ -98,6 +102,7 @@ _LAZY = {
     "RNN": "rtrnn.layers",
     "Sequential": "rtrnn.layers",
     "Stream": "rtrnn._stream",
+    "codegen": "rtrnn.c99",
     "from_torch": "rtrnn.loading",
     "load": "rtrnn.loading",
 }

@@ -41,7 +41,7 @@ cdef extern from "rtrnn/rtrnn.h" nogil:
         int64_t min_ns, max_ns
         double mean_ns
 
-    const rtrnn_loop_options RTRNN_LOOP_OPTIONS_INIT
+    rtrnn_status rtrnn_loop_options_init(rtrnn_loop_options*, size_t) noexcept
     rtrnn_status rtrnn_loop_create(const rtrnn_stream*, const rtrnn_loop_options*, rtrnn_loop**) noexcept
     rtrnn_status rtrnn_loop_free(rtrnn_loop*) noexcept
     rtrnn_status rtrnn_loop_start(rtrnn_loop*) noexcept
@@ -131,7 +131,7 @@ cdef class Loop:
         lock_memory=False,
         **stream_options,
     ):
-        cdef rtrnn_loop_options options = RTRNN_LOOP_OPTIONS_INIT
+        cdef rtrnn_loop_options options
         cdef cnp.ndarray values = None
         cdef Stream stream
         if self.handle is not NULL:
@@ -146,6 +146,7 @@ cdef class Loop:
             raise TypeError(f"expected a Model or a Stream, found {type(source).__name__}")
         if not (isinstance(rate, (int, float, np.number)) and 0 < rate < math.inf):
             raise ValueError(f"rate: expected periods per second above 0, found {rate!r}")
+        rtrnn_loop_options_init(&options, sizeof(options))
         options.period_ns = _ns(1 / rate, "rate")
         # 0 has a meaning of its own in the C interface.
         if deadline is not None and not deadline > 0:

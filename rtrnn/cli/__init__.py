@@ -1,4 +1,4 @@
-"""The command line: ``rtrnn convert | info | run | verify | quantize | bench | loop | demo``.
+"""The command line: ``rtrnn convert | info | run | verify | quantize | bench | loop | codegen | demo``.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(args) -> int``; it is imported when it is asked for.
 """
@@ -43,6 +43,11 @@ _COMMANDS = {
         "rtrnn.cli.loop",
         "run a network in a periodic loop, beside onnxruntime",
         "rtrnn loop policy.onnx --rate 1000 --seconds 10 --load",
+    ),
+    "codegen": (
+        "rtrnn.cli.codegen",
+        "write a network as one C99 file that needs nothing else",
+        "rtrnn codegen policy.onnx -o policy.c --small",
     ),
     "demo": ("rtrnn.demo", "run the bundled networks in a closed loop", "rtrnn demo --seconds 10"),
 }

@@ -325,5 +325,5 @@ TEST_CASE("what can be done for all timesteps at once is") {
     CHECK(kinds(stacked("gru", 4, 8)) == "ii");
     CHECK(kinds(policy("lstm")) == "piip");   // encoder, two layers, head
     CHECK(kinds(convolved()) == "pi");
-    CHECK(kinds(tangled()) == "sps" + std::string());
+    CHECK(kinds(tangled()) == "ppsps");   // the delay line; the loop through the head; the tail; its sum
 }

@@ -1,5 +1,6 @@
 // compiles: every call that the interfaces promise to a real-time thread
 #include "kernels/kernels.hpp"
+#include "loop/loop.hpp"
 #include "rtrnn/rtrnn.h"
 #include "stream/batch.hpp"
 #include "stream/stream.hpp"
@@ -36,6 +37,7 @@ void cpp_interface(rtrnn::Stream& stream, const float* const* xs, float* const* 
     stream.input(0)[0] = stream.output(0)[0];
     stream.step();
     stream.prepare();
+    stream.warm();
     stream.reset();
     stream.process(xs, ys, 1, nullptr);
     stream.checkpoint();

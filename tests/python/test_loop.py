@@ -100,22 +100,21 @@ def test_it_runs_while_c_code_holds_the_gil(model: rtrnn.Model) -> None:
             time.sleep(0.001)
 
     python = threading.Thread(target=count)
-    with rtrnn.Loop(model, rate=1000) as loop:
+    with rtrnn.Loop(model, rate=200) as loop:
         loop.observe(X)
         python.start()
         try:
             wait_for(lambda: counted[0] > 10 and loop.stats().periods > 10)
-            periods, counts = loop.stats().periods + loop.stats().skipped, counted[0]
-            hold(400_000)
-            more, counts = loop.stats().periods + loop.stats().skipped - periods, counted[0] - counts
-            ran = loop.stats().periods
+            before, counts = loop.stats(), counted[0]
+            hold(500_000)
+            after, counts = loop.stats(), counted[0] - counts
         finally:
             done.set()
             python.join()
     assert counts <= 2
-    assert more >= 390
-    # Most were run, not skipped.
-    assert ran >= 200
+    assert after.periods + after.skipped - before.periods - before.skipped >= 98
+    # Run, not skipped; on a machine that is too busy for all of them, many.
+    assert after.periods - before.periods >= 30
 
 
 def test_the_watchdog(model: rtrnn.Model) -> None:

@@ -217,28 +217,24 @@ RTRNN_API rtrnn_status rtrnn_batch_set_state(rtrnn_batch* batch, size_t i, const
 /* [real-time] Steps of stream i that were refused or held because of a NaN or infinity. */
 RTRNN_API uint64_t rtrnn_batch_nonfinite_count(const rtrnn_batch* batch, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
-/* ---- Loop: a thread that steps a stream once per period, from the latest observation to an action -------------------------------- */
+/* ---- Loop: a thread that steps a stream once per period, from the latest observation to an action ------------------------------------ */
 
 /* Periods lie on a fixed grid. In each the thread wakes up lead_ns before the observation is due, warms the caches, takes the latest
  * observation when it is due, steps, writes the action, and prepares the next step in the idle time. Observations and actions are vectors
  * of all inputs, or all outputs, one behind the other in declared order. */
-/* Start from RTRNN_LOOP_OPTIONS_INIT, a loop of 1 kHz. `struct_size` tells the library which version of this struct the caller was built
- * with: it grows at its end only. */
 typedef struct rtrnn_loop_options {
-    size_t struct_size;
-    int64_t period_ns;
-    int64_t deadline_ns;        /* an action is late this long after its observation was due, at most a period; 0: a period */
-    int64_t lead_ns;            /* how long before that to wake up and warm the caches; less than a period */
-    int64_t stale_ns;           /* an observation older than this is no longer acted on; 0: observations do not age */
-    const float* watchdog;      /* the action in place of a step that cannot be taken, copied; NULL: the last action again */
-    size_t watchdog_size;
-    int32_t priority;           /* SCHED_FIFO from 1 to 99; 0: as the system schedules other threads */
-    int32_t cpu;                /* the one CPU to run on; -1: any */
-    int32_t lock_memory;        /* not 0: mlockall, for the whole process and until it ends */
+    size_t struct_size;         /* as that of rtrnn_options; set by rtrnn_loop_options_init */
+    int64_t period_ns;          /* 1000000 */
+    int64_t deadline_ns;        /* an action is late this long after its observation was due, at most a period; 0: a period (0) */
+    int64_t lead_ns;            /* how long before that to wake up and warm the caches; less than a period (0) */
+    int64_t stale_ns;           /* an observation older than this is no longer acted on; 0: observations do not age (0) */
+    const float* watchdog;      /* the action in place of a step that cannot be taken, copied; NULL: the last action again (NULL) */
+    size_t watchdog_size;       /* its number of values */
+    int32_t priority;           /* SCHED_FIFO from 1 to 99; 0: as the system schedules other threads (0) */
+    int32_t cpu;                /* the one CPU to run on; -1: any (-1) */
+    int32_t lock_memory;        /* not 0: mlockall, for the process and until it ends (0) */
     int32_t reserved;           /* 0 */
 } rtrnn_loop_options;
-
-#define RTRNN_LOOP_OPTIONS_INIT {sizeof(rtrnn_loop_options), 1000000, 0, 0, 0, NULL, 0, 0, -1, 0, 0}
 
 typedef struct rtrnn_loop_action_info {
     uint64_t sequence;          /* actions written so far, this one included; 0: there is none yet */
@@ -271,35 +267,36 @@ typedef struct rtrnn_loop_times {
     int64_t p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns;   /* at most 1/64 above the exact percentile */
 } rtrnn_loop_times;
 
-/* A loop that continues from the stream's state, on a stream of its own with the same on_nonfinite; `options` may be NULL. *loop is NULL
- * on failure. A refused step writes the watchdog's action, a held one the last action again. */
+/* The defaults, in parentheses above, into the struct of a caller who knows it as `struct_size` bytes. */
+RTRNN_API rtrnn_status rtrnn_loop_options_init(rtrnn_loop_options* options, size_t struct_size) RTRNN_NOEXCEPT;
+/* A loop that continues from the stream's state, on a stream of its own with the same on_nonfinite; `options` NULL: as
+ * rtrnn_loop_options_init sets them. *loop is NULL on failure. A refused step writes the watchdog's action, a held one the last action
+ * again. */
 RTRNN_API rtrnn_status rtrnn_loop_create(const rtrnn_stream* stream, const rtrnn_loop_options* options, rtrnn_loop** loop) RTRNN_NOEXCEPT;
-/* Stops it first. NULL is fine. */
+/* Stops it first. */
 RTRNN_API rtrnn_status rtrnn_loop_free(rtrnn_loop* loop) RTRNN_NOEXCEPT;
 /* Returns once the thread is set up. What the system refused of priority, cpu and lock_memory is in rtrnn_loop_notes, and the loop runs
  * without. RTRNN_INVALID_ARGUMENT when it runs already. Counters and times go on from an earlier run. */
 RTRNN_API rtrnn_status rtrnn_loop_start(rtrnn_loop* loop) RTRNN_NOEXCEPT;
 /* Returns once the thread has ended: after what is left of the period, or a tenth of a second in longer ones. Any thread. */
 RTRNN_API rtrnn_status rtrnn_loop_stop(rtrnn_loop* loop) RTRNN_NOEXCEPT;
-/* [real-time] */
-RTRNN_API int rtrnn_loop_running(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API int rtrnn_loop_running(const rtrnn_loop* loop) RTRNN_NOEXCEPT;
 /* What the system refused at the last start, one note per line; valid until the next start. */
 RTRNN_API const char* rtrnn_loop_notes(const rtrnn_loop* loop) RTRNN_NOEXCEPT;
-/* [real-time] Floats of an observation, and of an action. */
 RTRNN_API size_t rtrnn_loop_input_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API size_t rtrnn_loop_output_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
-/* [real-time] (but for reading the clock, which on Linux is no system call) Hands over an observation of `size` values. While the loop runs or not; one thread at a time. */
-RTRNN_API rtrnn_status rtrnn_loop_observe(rtrnn_loop* loop, const float* values, size_t size) RTRNN_NOEXCEPT;
-/* [real-time] (likewise) The latest action, into `values` (`size` of them; left alone while there is none); `info` may be NULL. Any thread. */
-RTRNN_API rtrnn_status rtrnn_loop_action(const rtrnn_loop* loop, float* values, size_t size, rtrnn_loop_action_info* info) RTRNN_NOEXCEPT;
+/* [real-time] (the clock is read, on Linux without a system call) Hands over an observation of `size` values. While the loop runs or not; one thread at a time. */
+RTRNN_API rtrnn_status rtrnn_loop_observe(rtrnn_loop* loop, const float* values, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+/* [real-time] The latest action, into `values` (`size` of them; left alone while there is none); `info` may be NULL. Any thread. */
+RTRNN_API rtrnn_status rtrnn_loop_action(const rtrnn_loop* loop, float* values, size_t size, rtrnn_loop_action_info* info) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] The network starts from its initial state in the next period. Any thread. */
 RTRNN_API rtrnn_status rtrnn_loop_reset(rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] Any thread, while the loop runs or not. */
 RTRNN_API rtrnn_status rtrnn_loop_get_counters(const rtrnn_loop* loop, rtrnn_loop_counters* counters) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* Durations measured so far: a summary, and, where `counts` is not NULL, the rtrnn_histogram_buckets() counts of the histogram. Any
  * thread, while the loop runs or not. */
-RTRNN_API rtrnn_status rtrnn_loop_get_times(const rtrnn_loop* loop, rtrnn_loop_time which, rtrnn_loop_times* times, uint64_t* counts) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API rtrnn_status rtrnn_loop_get_times(const rtrnn_loop* loop, rtrnn_loop_time which, rtrnn_loop_times* times, uint64_t* counts) RTRNN_NOEXCEPT;
 /* [real-time] The number of buckets; the longest duration, in ns, that is counted in one. */
 RTRNN_API size_t rtrnn_histogram_buckets(void) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API int64_t rtrnn_histogram_upper_ns(size_t bucket) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;

@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "loop/loop.hpp"
 #include "plan/plan.hpp"
 #include "rtrnn/rtrnn.h"
 #include "stream/batch.hpp"
@@ -41,11 +40,4 @@ struct rtrnn_batch {
     std::vector<float*> outputs;
 
     explicit rtrnn_batch(rtrnn::Batch b) : batch(std::move(b)), inputs(batch.plan().inputs().size()), outputs(batch.plan().outputs().size()) {}
-};
-
-struct rtrnn_loop {
-    static constexpr std::uint32_t live = 0x724c6f6f;
-    std::uint32_t mark = live;
-    std::unique_ptr<rtrnn::Loop> loop;
-    std::string notes = {};
 };

@@ -1,5 +1,4 @@
 // rtrnn.h: the library itself, its messages and its freed handles.
-#include <algorithm>
 #include <array>
 #include <mutex>
 #include <new>

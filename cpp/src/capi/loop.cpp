@@ -1,11 +1,23 @@
-// rtrnn.h: the loop.
+// The loop's part of rtrnn.h.
+#include "loop/loop.hpp"
+
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 
 #include "capi/calls.hpp"
 
+struct rtrnn_loop {
+    static constexpr std::uint32_t live = 0x724c6f6f;
+    std::uint32_t mark = live;
+    std::unique_ptr<rtrnn::Loop> loop;
+    std::string notes = {};
+};
+
 namespace {
 
+using rtrnn::Error;
+using rtrnn::ErrorKind;
 using rtrnn::LoopCounter;
 using rtrnn::LoopTime;
 using rtrnn::capi::fail;
@@ -15,45 +27,54 @@ using rtrnn::capi::valid;
 static_assert(static_cast<int>(LoopTime::step) == RTRNN_LOOP_STEP && static_cast<int>(LoopTime::response) == RTRNN_LOOP_RESPONSE &&
               static_cast<int>(LoopTime::wake_up) == RTRNN_LOOP_WAKE_UP && static_cast<int>(LoopTime::prepare) == RTRNN_LOOP_PREPARE);
 
-rtrnn::LoopOptions options_of(const rtrnn_loop_options& options) {
-    rtrnn::LoopOptions made;
-    made.period_ns = options.period_ns;
-    made.deadline_ns = options.deadline_ns;
-    made.lead_ns = options.lead_ns;
-    made.stale_ns = options.stale_ns;
-    if (options.watchdog) made.watchdog.assign(options.watchdog, options.watchdog + options.watchdog_size);
-    made.thread = {options.priority, options.cpu, options.lock_memory != 0};
-    return made;
-}
-
 }  // namespace
 
 extern "C" {
+
+rtrnn_status rtrnn_loop_options_init(rtrnn_loop_options* options, size_t struct_size) noexcept {
+    if (!options || struct_size != sizeof *options)   // the first version: no caller can have another yet
+        return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_loop_options_init: the options are NULL or of an unknown size");
+    const rtrnn::LoopOptions defaults;
+    *options = {};
+    options->struct_size = sizeof *options;
+    options->period_ns = defaults.period_ns;
+    options->cpu = defaults.thread.cpu;
+    return RTRNN_OK;
+}
 
 rtrnn_status rtrnn_loop_create(const rtrnn_stream* stream, const rtrnn_loop_options* options, rtrnn_loop** loop) noexcept {
     if (!loop) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_loop_create: the address for the loop is NULL");
     *loop = nullptr;
     if (!valid(stream)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_loop_create: the stream is NULL, freed or not a stream");
-    rtrnn_loop_options found = RTRNN_LOOP_OPTIONS_INIT;
-    if (options) {
-        if (options->struct_size < sizeof found) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_loop_options: struct_size is too small; use RTRNN_LOOP_OPTIONS_INIT");
-        std::memcpy(&found, options, sizeof found);
-    }
-    if (found.watchdog && found.watchdog_size == 0) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_loop_options: a watchdog action without values");
     return guarded([&] {
-        auto made = std::make_unique<rtrnn_loop>();
-        made->loop = std::make_unique<rtrnn::Loop>(rtrnn::Stream(stream->stream), options_of(found));
-        *loop = made.release();
+        rtrnn_loop_options found;
+        rtrnn_loop_options_init(&found, sizeof found);
+        if (options) {
+            if (options->struct_size != sizeof found)
+                throw Error(ErrorKind::invalid_argument, "rtrnn_loop_options: unknown struct_size; use rtrnn_loop_options_init");
+            found = *options;
+        }
+        rtrnn::LoopOptions made;
+        made.period_ns = found.period_ns;
+        made.deadline_ns = found.deadline_ns;
+        made.lead_ns = found.lead_ns;
+        made.stale_ns = found.stale_ns;
+        if (found.watchdog) {
+            if (found.watchdog_size == 0) throw Error(ErrorKind::invalid_argument, "rtrnn_loop_options: a watchdog action without values");
+            made.watchdog.assign(found.watchdog, found.watchdog + found.watchdog_size);
+        }
+        made.thread = {found.priority, found.cpu, found.lock_memory != 0};
+        auto handle = std::make_unique<rtrnn_loop>();
+        handle->loop = std::make_unique<rtrnn::Loop>(rtrnn::Stream(stream->stream), std::move(made));
+        *loop = handle.release();
     });
 }
 
-rtrnn_status rtrnn_loop_free(rtrnn_loop* loop) noexcept {
-    if (valid(loop)) loop->loop->stop();
-    return rtrnn::capi::release(loop, "rtrnn_loop_free: freed before, or not a loop");
-}
+rtrnn_status rtrnn_loop_free(rtrnn_loop* loop) noexcept { return rtrnn::capi::release(loop, "rtrnn_loop_free: not a loop, or freed before"); }
 
 rtrnn_status rtrnn_loop_start(rtrnn_loop* loop) noexcept {
-    if (!valid(loop)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_loop_start: the loop is NULL, freed or not a loop");
+    if (!valid(loop)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_loop_start: expected a loop");
+    if (loop->loop->running()) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_loop_start: the loop runs already; expected a stop first");
     return guarded([&] {
         loop->loop->start();
         std::string notes;
@@ -63,7 +84,7 @@ rtrnn_status rtrnn_loop_start(rtrnn_loop* loop) noexcept {
 }
 
 rtrnn_status rtrnn_loop_stop(rtrnn_loop* loop) noexcept {
-    if (!valid(loop)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_loop_stop: the loop is NULL, freed or not a loop");
+    if (!valid(loop)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_loop_stop: expected a loop");
     loop->loop->stop();
     return RTRNN_OK;
 }
@@ -107,9 +128,9 @@ rtrnn_status rtrnn_loop_get_counters(const rtrnn_loop* loop, rtrnn_loop_counters
 }
 
 rtrnn_status rtrnn_loop_get_times(const rtrnn_loop* loop, rtrnn_loop_time which, rtrnn_loop_times* times, uint64_t* counts) noexcept {
-    if (!valid(loop)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_loop_get_times: the loop is NULL, freed or not a loop");
-    if (!times || static_cast<std::size_t>(which) >= rtrnn::loop_times)
-        return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_loop_get_times: nowhere to write, or no such time");
+    if (!valid(loop)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_loop_get_times: expected a loop");
+    if (!times || which < 0 || static_cast<std::size_t>(which) >= rtrnn::loop_times)
+        return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_loop_get_times: expected a known time and where to write");
     return guarded([&] {
         const rtrnn::HistogramSnapshot found = loop->loop->times(static_cast<LoopTime>(which));
         *times = {found.count,

@@ -114,9 +114,13 @@ void cell_tiles(const CellArgs& a, float* arena) {
     const StateRefs state{h + a.first_row, resolve(a.c, arena), arena + a.h_out.offset, arena + a.c_out.offset};
     float* prepared = arena + a.prepared.offset;
     typename Products::template Rows<gates, Cell::partials, V> x_rows, h_rows;
-    if constexpr (form == Form::step || form == Form::finish) x_rows.begin(a.weight_ih, resolve(a.x, arena), a.input_size, arena + a.x_quantized.offset);
-    if constexpr (form != Form::finish) h_rows.begin(a.weight_hh, h, a.recurrent_size, arena + a.h_quantized.offset);
-    for (int row = 0; row < a.hidden_size; row += V::lanes) {
+    const int last_tile = (a.hidden_size - 1) / V::lanes;
+    if constexpr (form == Form::step || form == Form::finish)
+        x_rows.begin(a.weight_ih, resolve(a.x, arena), a.input_size, arena + a.x_quantized.offset, last_tile, a.backward);
+    if constexpr (form != Form::finish) h_rows.begin(a.weight_hh, h, a.recurrent_size, arena + a.h_quantized.offset, last_tile, a.backward);
+    const int stride = a.backward ? -V::lanes : V::lanes;
+    int row = a.backward ? last_tile * V::lanes : 0;
+    for (int tiles = last_tile; tiles >= 0; --tiles, row += stride) {
         if constexpr (form == Form::prepare) {
             store_sums(prepared + gates * row, h_rows.next(a.bias_hh + gates * row));
         } else if constexpr (form == Form::finish) {

@@ -107,6 +107,7 @@ struct CellArgs {
     float clip;                   // the sums are clipped to [-clip, clip]; 0 when there is no clip
     bool standard;                // sigmoid/tanh (rnn: tanh), no clip, no peephole, no input_forget
     bool input_forget;            // lstm: f = 1 - i
+    bool backward;                // tiles are walked from the last to the first; not gru_before
 };
 
 struct UnaryArgs {

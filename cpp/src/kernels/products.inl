@@ -8,22 +8,26 @@ struct Inline {
     struct Rows {
         const float* weights;
         const float* x;
+        std::ptrdiff_t tile_size;   // negative when the tiles are walked backwards
         int cols;
 
-        [[gnu::always_inline]] inline void begin(const Matrix& matrix, const float* operand, int size, float*) {
-            weights = static_cast<const float*>(matrix.weights);
+        [[gnu::always_inline]] inline void begin(const Matrix& matrix, const float* operand, int size, float*, int last_tile = 0,
+                                                 bool backward = false) {
+            tile_size = static_cast<std::ptrdiff_t>(gates) * V::lanes * size;
+            weights = static_cast<const float*>(matrix.weights) + (backward ? last_tile * tile_size : 0);
+            if (backward) tile_size = -tile_size;
             x = operand;
             cols = size;
         }
         [[gnu::always_inline]] inline Sums<V, gates> next(const float* bias) {
             const Sums<V, gates> sums = row_sums<gates, partials, V>(weights, bias, x, cols);
-            weights += gates * V::lanes * cols;
+            weights += tile_size;
             return sums;
         }
         // The same when the sums are kept while another matrix's are formed.
         [[gnu::always_inline]] inline Sums<V, gates> next_kept(const float* bias) {
             const Sums<V, gates> sums = kept_row_sums<gates, partials, V>(weights, bias, x, cols);
-            weights += gates * V::lanes * cols;
+            weights += tile_size;
             return sums;
         }
     };
@@ -34,13 +38,15 @@ struct Called {
     struct Rows {
         const Matrix* matrix;
         Operand x;
-        int cols, tile;
+        int cols, tile, next_tile;
 
         // `room` takes the quantised operand of a matrix of integers. Of a matrix without its zero blocks, `unit` is added to each sum.
-        [[gnu::always_inline]] inline void begin(const Matrix& m, const float* operand, int size, float* room) {
+        [[gnu::always_inline]] inline void begin(const Matrix& m, const float* operand, int size, float* room, int last_tile = 0,
+                                                 bool backward = false) {
             matrix = &m;
             cols = size;
-            tile = 0;
+            tile = backward ? last_tile : 0;
+            next_tile = backward ? -1 : 1;
             x = {operand, 1.0f};
             if (m.precision >= Precision::i16) {
                 std::int16_t* const values = reinterpret_cast<std::int16_t*>(room);
@@ -52,7 +58,8 @@ struct Called {
         }
         [[gnu::always_inline]] inline Sums<V, gates> next(const float* bias) {
             alignas(64) float sums[gates * V::lanes];
-            matrix->sums(*matrix, tile++, x, cols, bias, sums);
+            matrix->sums(*matrix, tile, x, cols, bias, sums);
+            tile += next_tile;
             return load_sums<gates, V>(sums);
         }
         [[gnu::always_inline]] inline Sums<V, gates> next_kept(const float* bias) { return next(bias); }

@@ -54,11 +54,14 @@ template <int gates, int partials, class V, class W>
         Repeat<partials>::call([&](auto p) { sum[g.value][p.value] = V::splat(0.0f); });
         if (bias != nullptr) sum[g.value][0] = V::load(bias + g.value * V::lanes);
     });
-    for (; cols >= partials; cols -= partials) {
+    for (int turns = cols / partials; turns > 0; --turns) {
         Repeat<partials>::call([&](auto p) { add_column(sum, weights, x, p); });
         weights += partials * gates * V::lanes;
         x += partials;
+        // Keeps the compiler from working out ahead of the loop where they end: some thirty instructions, which short rows feel.
+        asm("" : "+r"(weights), "+r"(x));
     }
+    cols %= partials;
     Repeat<partials - 1>::call([&](auto p) {
         if (p.value < cols) add_column(sum, weights, x, p);
     });

@@ -94,20 +94,20 @@ std::vector<std::string> Loop::notes() const {
     return notes_;
 }
 
-LoopAction Loop::action(float* values) const noexcept {
+LoopAction Loop::action(float* values) const noexcept RTRNN_NONBLOCKING {
     const MailboxStamp found = actions_.read(values);
     if (found.sequence == 0) return {};
     return {found.sequence, monotonic_ns() - found.time_ns, static_cast<Status>(found.note & (watchdog_note - 1)),
             (found.note & watchdog_note) != 0};
 }
 
-LoopCounters Loop::counters() const noexcept {
+LoopCounters Loop::counters() const noexcept RTRNN_NONBLOCKING {
     LoopCounters found{};
     for (std::size_t i = 0; i < loop_counters; ++i) found[i] = counters_[i].load(std::memory_order_relaxed);
     return found;
 }
 
-void Loop::count(LoopCounter counter, std::uint64_t n) noexcept {
+void Loop::count(LoopCounter counter, std::uint64_t n) noexcept RTRNN_NONBLOCKING {
     std::atomic<std::uint64_t>& value = counters_[static_cast<std::size_t>(counter)];
     value.store(value.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
 }
@@ -137,7 +137,7 @@ void Loop::run() noexcept {
     }
 }
 
-void Loop::warm_until(std::int64_t due) noexcept {
+void Loop::warm_until(std::int64_t due) noexcept RTRNN_NONBLOCKING {
     // Once is enough for a cold cache; again and again, as long as there is time, lest others take the cache while the thread waits.
     std::int64_t now = monotonic_ns(), longest = 0;
     while (now + longest < due) {
@@ -149,7 +149,7 @@ void Loop::warm_until(std::int64_t due) noexcept {
     while (monotonic_ns() < due) relax_cpu();
 }
 
-void Loop::tick(std::int64_t due) noexcept {
+void Loop::tick(std::int64_t due) noexcept RTRNN_NONBLOCKING {
     if (reset_.load(std::memory_order_relaxed) && reset_.exchange(false, std::memory_order_acquire)) stream_.reset();
     const MailboxStamp seen = observations_.read(observation_.data());
     const bool stale = seen.sequence == 0 || (options_.stale_ns > 0 && monotonic_ns() - seen.time_ns > options_.stale_ns);

@@ -74,30 +74,30 @@ public:
     void start();
     // Returns once the thread has ended, after a tenth of a second or a period at most. Does nothing when it does not run.
     void stop() noexcept;
-    bool running() const noexcept { return running_.load(std::memory_order_acquire); }
+    bool running() const noexcept RTRNN_NONBLOCKING { return running_.load(std::memory_order_acquire); }
     std::vector<std::string> notes() const;
 
     // All inputs, one behind the other in declared order. Real-time safe; one thread at a time.
-    void observe(const float* values) noexcept { observations_.write(values, monotonic_ns()); }
+    void observe(const float* values) noexcept RTRNN_NONBLOCKING { observations_.write(values, monotonic_ns()); }
     // The latest action: all outputs, one behind the other in declared order. Real-time safe; any thread.
-    LoopAction action(float* values) const noexcept;   // `values` is undefined where the sequence is 0
+    LoopAction action(float* values) const noexcept RTRNN_NONBLOCKING;   // `values` is undefined where the sequence is 0
     // The network starts from its initial state in the next period. Real-time safe; any thread.
-    void reset() noexcept { reset_.store(true, std::memory_order_release); }
+    void reset() noexcept RTRNN_NONBLOCKING { reset_.store(true, std::memory_order_release); }
 
-    std::size_t input_size() const noexcept { return observations_.size(); }
-    std::size_t output_size() const noexcept { return actions_.size(); }
+    std::size_t input_size() const noexcept RTRNN_NONBLOCKING { return observations_.size(); }
+    std::size_t output_size() const noexcept RTRNN_NONBLOCKING { return actions_.size(); }
     const LoopOptions& options() const noexcept { return options_; }
     // Real-time safe; any thread.
-    LoopCounters counters() const noexcept;
+    LoopCounters counters() const noexcept RTRNN_NONBLOCKING;
     // Allocates; any thread.
     HistogramSnapshot times(LoopTime time) const { return times_[static_cast<std::size_t>(time)].snapshot(); }
 
 private:
     void run() noexcept;
-    void warm_until(std::int64_t due) noexcept;
-    void tick(std::int64_t due) noexcept;
-    void count(LoopCounter counter, std::uint64_t n = 1) noexcept;
-    void record(LoopTime time, std::int64_t duration_ns) noexcept { times_[static_cast<std::size_t>(time)].record(duration_ns); }
+    void warm_until(std::int64_t due) noexcept RTRNN_NONBLOCKING;
+    void tick(std::int64_t due) noexcept RTRNN_NONBLOCKING;
+    void count(LoopCounter counter, std::uint64_t n = 1) noexcept RTRNN_NONBLOCKING;
+    void record(LoopTime time, std::int64_t duration_ns) noexcept RTRNN_NONBLOCKING { times_[static_cast<std::size_t>(time)].record(duration_ns); }
 
     // The thread's own.
     Stream stream_;

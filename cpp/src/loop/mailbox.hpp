@@ -61,7 +61,7 @@ public:
         }
     }
 
-    std::size_t size() const noexcept { return floats_; }
+    std::size_t size() const noexcept RTRNN_NONBLOCKING { return floats_; }
 
 private:
     using Word = std::atomic<std::uint64_t>;
@@ -71,9 +71,9 @@ private:
         Word words[line_words];
     };
 
-    static Word& at(Line* slot, std::size_t i) noexcept { return slot[i / line_words].words[i % line_words]; }
-    static const Word& at(const Line* slot, std::size_t i) noexcept { return slot[i / line_words].words[i % line_words]; }
-    Line* slot_of(std::uint64_t sequence) const noexcept { return lines_.get() + sequence % slots * lines_per_slot_; }
+    static Word& at(Line* slot, std::size_t i) noexcept RTRNN_NONBLOCKING { return slot[i / line_words].words[i % line_words]; }
+    static const Word& at(const Line* slot, std::size_t i) noexcept RTRNN_NONBLOCKING { return slot[i / line_words].words[i % line_words]; }
+    Line* slot_of(std::uint64_t sequence) const noexcept RTRNN_NONBLOCKING { return lines_.get() + sequence % slots * lines_per_slot_; }
 
     std::size_t floats_, lines_per_slot_;
     std::unique_ptr<Line[]> lines_;

@@ -81,13 +81,30 @@ std::vector<std::string> prepare_thread(const ThreadWishes& wishes) {
     return notes;
 }
 
-#if defined(__linux__)
+// The clock is read in the process's own memory (vDSO), which no compiler can know.
+#if defined(__clang__) && defined(__has_warning)
+#if __has_warning("-Wfunction-effects")
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wfunction-effects"
+#define RTRNN_POP_DIAGNOSTIC
+#endif
+#endif
 
-std::int64_t monotonic_ns() noexcept {
+std::int64_t monotonic_ns() noexcept RTRNN_NONBLOCKING {
+#if defined(__linux__)
     timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+#else
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+#endif
 }
+
+#if defined(RTRNN_POP_DIAGNOSTIC)
+#pragma clang diagnostic pop
+#endif
+
+#if defined(__linux__)
 
 void sleep_until_ns(std::int64_t time_ns) noexcept {
     timespec until{};
@@ -98,10 +115,6 @@ void sleep_until_ns(std::int64_t time_ns) noexcept {
 }
 
 #else
-
-std::int64_t monotonic_ns() noexcept {
-    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 void sleep_until_ns(std::int64_t time_ns) noexcept {
     const auto since_epoch = std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::nanoseconds(time_ns));
@@ -118,7 +131,7 @@ std::int64_t process_id() noexcept {
 #endif
 }
 
-void relax_cpu() noexcept {
+void relax_cpu() noexcept RTRNN_NONBLOCKING {
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
     __builtin_ia32_pause();
 #elif defined(__GNUC__) && defined(__aarch64__)

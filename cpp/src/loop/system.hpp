@@ -5,16 +5,18 @@
 #include <string>
 #include <vector>
 
+#include "rtrnn/realtime.h"
+
 namespace rtrnn {
 
 // CLOCK_MONOTONIC, in nanoseconds. Real-time safe: on Linux no system call.
-std::int64_t monotonic_ns() noexcept;
+std::int64_t monotonic_ns() noexcept RTRNN_NONBLOCKING;
 
 // Sleeps until that clock shows `time_ns`; returns at once when it already does.
 void sleep_until_ns(std::int64_t time_ns) noexcept;
 
 // Tells the CPU that the thread waits in a loop.
-void relax_cpu() noexcept;
+void relax_cpu() noexcept RTRNN_NONBLOCKING;
 
 // The process, so that a thread of the parent is not waited for after a fork.
 std::int64_t process_id() noexcept;

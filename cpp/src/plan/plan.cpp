@@ -5,6 +5,10 @@
 #include <optional>
 #include <unordered_set>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
 #include "kernels/dispatch.hpp"
 #include "plan/arena.hpp"
 #include "plan/delta.hpp"
@@ -15,6 +19,13 @@ namespace {
 constexpr std::size_t vector_floats = cache_line / sizeof(float);
 
 std::size_t padded(std::size_t floats) { return (floats + vector_floats - 1) / vector_floats * vector_floats; }
+
+std::size_t first_level_cache_bytes() {
+#if defined(_SC_LEVEL1_DCACHE_SIZE)
+    if (const long bytes = sysconf(_SC_LEVEL1_DCACHE_SIZE); bytes > 0) return static_cast<std::size_t>(bytes);
+#endif
+    return 32 * 1024;
+}
 
 void refuse_what_cannot_stream(const Graph& graph) {
     for (const Node& node : graph.nodes())
@@ -117,7 +128,13 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
     for (std::size_t i = 0; i < states_.size(); ++i)
         std::swap(odd_offsets[static_cast<std::size_t>(placement.states[i])], odd_offsets[static_cast<std::size_t>(placement.next_states[i])]);
     std::vector<PendingCall> odd_calls = lowering.calls;
-    for (PendingCall& call : odd_calls) call.args = lowering.copy_of(call);
+    // Weights that a cache level does not hold are evicted by the time they are read again. Walking them forwards on one step and
+    // backwards on the next leaves some to be hit.
+    const bool turns_back = lowering.constant_bytes > first_level_cache_bytes();
+    for (PendingCall& call : odd_calls) {
+        call.args = lowering.copy_of(call);
+        if (call.cell) static_cast<CellArgs*>(call.args)->backward = turns_back;
+    }
     make_calls(lowering.calls, offsets, turns_[0]);
     make_calls(odd_calls, odd_offsets, turns_[1]);
     make_commit(placement, offsets, false);

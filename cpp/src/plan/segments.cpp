@@ -27,6 +27,7 @@ bool input_is_free(const std::vector<const PendingCall*>& calls, std::size_t fir
     const CellArgs& cell = *static_cast<const CellArgs*>(call.args);
     if (cell.x.base) return true;
     const int x = buffer_of(cell.x);
+    if (placement.buffers[static_cast<std::size_t>(x)].region == Region::input) return true;   // and a Ref that is not used looks like the first one
     for (const std::size_t state : segment.fed)
         if (placement.states[state] == x) return false;
     return std::none_of(calls.begin() + static_cast<std::ptrdiff_t>(first), calls.begin() + static_cast<std::ptrdiff_t>(last),

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::int64_t chain_length = 32;   // of sums.inl
 constexpr std::int64_t smallest_bytes = 32 * 1024;
-constexpr double smallest_share = 0.6;      // of blocks that are zero
+constexpr double smallest_share = 0.4;      // of blocks that are zero; at 0.3 nothing is gained, at 0.5 a third
 
 bool is_zero_block(const float* weight, std::int64_t first, std::int64_t count, std::int64_t cols, std::int64_t col) {
     for (std::int64_t row = first; row < first + count; ++row)
