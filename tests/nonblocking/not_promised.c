@@ -1,4 +1,4 @@
 /* error: function with 'nonblocking' attribute must not call non-'nonblocking' function 'rtrnn_stream_fork' */
 #include "rtrnn/rtrnn.h"
 
-void control(rtrnn_stream* stream) RTRNN_NONBLOCKING { rtrnn_stream_fork(stream); }
+void control(rtrnn_stream* stream, rtrnn_stream** fork) RTRNN_NONBLOCKING { rtrnn_stream_fork(stream, fork); }

@@ -10,9 +10,11 @@
     for (int i = 0; i < n; i += Native::lanes) bits = max_bits(bits, abs(load_up_to<Native>(x + i, n - i)));
     const float largest = largest_bits(bits);
     const Native scale = Native::splat(limit / largest);
-    const Native magic = Native::splat(round_magic);
+    const Native magic = Native::splat(round_magic), zero = Native::splat(0.0f), smallest = Native::splat(0x1p-126f);
     for (int i = 0; i < n; i += Native::lanes) {
-        store_low_halves(integers + i, fma(load_up_to<Native>(x + i, n - i), scale, magic));
+        const Native value = load_up_to<Native>(x + i, n - i);
+        const Native normal = select(abs(value) < smallest, zero, value);   // the same integer, 0; some CPUs multiply denormals slowly
+        store_low_halves(integers + i, fma(normal, scale, magic));
     }
     return {integers, largest / limit + (largest - largest)};
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,8 @@ struct PlanOptions {
     // Matrices with a precision of their own, by "NODE.ROLE"; roles are weight_ih, weight_hh, weight_hr and weight (of a linear).
     // Not for networks with reverse layers.
     std::map<std::string, std::string> overrides = {};
+    // Limits of the outputs, as JSON (limits.hpp); "" for none. Without it those of the Graph's metadata hold.
+    std::optional<std::string> limits = {};
     ThreadOptions threads = {};
     // Threshold of delta updates (plan/delta), below which changes of a cell's input and state are not followed; none when below 0.
     double delta = -1;

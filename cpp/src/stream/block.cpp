@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "stream/float_mode.hpp"
+
 namespace rtrnn {
 namespace {
 
@@ -58,7 +60,10 @@ bool Block::run(const Rows& rows, std::size_t count, float* states, float* outpu
         if (check && !kernels.all_finite(arena(t), plan_.input_size())) return false;
     }
     std::memcpy(arena(0) + plan_.state_offset(), states, plan_.state_size() * sizeof(float));
-    for (const Segment& segment : plan_.segments()) run(segment, count);
+    {
+        const FloatMode mode;
+        for (const Segment& segment : plan_.segments()) run(segment, count);
+    }
     for (std::size_t t = 0; check && t < count; ++t)
         if (!is_finite(kernels, commit, arena(t))) return false;
     for (std::size_t t = 0; t < count; ++t) {

@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "error.hpp"
+#include "stream/float_mode.hpp"
 #include "stream/processor.hpp"
 
 namespace rtrnn {
@@ -105,6 +106,7 @@ void Workers::run(const Call* call, float* arena) noexcept RTRNN_NONBLOCKING {
 }
 
 void Workers::work(Worker& worker) noexcept {
+    const FloatMode mode;   // else that of the thread that made the Stream
     const auto spin = std::chrono::nanoseconds(spin_ns_);
     auto last = Clock::now();
     for (int looks = 0; !stop_.load(std::memory_order_relaxed); ++looks) {
