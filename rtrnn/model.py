@@ -173,8 +173,8 @@ class Model:
         `delta` follows the entries of a cell's input and state only when they have changed by more than this since they were used last
         (Delta Networks, 2017), which saves their columns of the matrices. The result is no longer the network's own: compare it on
         recordings. 0 leaves out what has not changed at all and differs by rounding, which adds up over a long run. The time of a step then
-        depends on the data. The cells' matrices are float32, and the running sums are further states, NODE.delta_*. It pays for
-        large layers whose values move slowly.
+        depends on the data. The cells' matrices are float32, and the running sums are further states, NODE.delta_*. Measure
+        on your own network whether it is any faster.
 
         Raises :class:`rtrnn.UnsupportedError` for a network with reverse or bidirectional layers (see :meth:`run`) and for
         an unknown precision and for weights that do not fit it; ValueError for a matrix or an output that the network does not
