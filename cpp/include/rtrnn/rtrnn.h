@@ -99,12 +99,15 @@ typedef struct rtrnn_options {
     const char* isa;                   /* instruction set; default: RTRNN_ISA of the environment, else the best this CPU has */
     const rtrnn_override* overrides;   /* matrices with a precision of their own */
     size_t override_count;
-    uint32_t threads;                  /* that work on one step of a large network; default: the caller's alone */
+    uint32_t threads;                  /* that work on one step of a large network, the calling one included, up to 64; default: it alone */
     uint32_t reserved;                 /* 0 */
     const char* limits;                /* of the outputs, JSON like the metadata "rtrnn.limits" of a file; NULL: the file's; "": none */
+    const int32_t* cpus;               /* processors that the other threads of each stream are pinned to, threads - 1 (Linux); NULL: none */
+    double spin_ms;                    /* how long those look for the next step, each holding its core, before they nap; default: 5 */
+    const double* delta;               /* threshold of delta updates, which change the result, from 0 on; NULL: none */
 } rtrnn_options;
 
-#define RTRNN_OPTIONS_INIT {sizeof(rtrnn_options), NULL, NULL, NULL, 0, 0, 0, NULL}
+#define RTRNN_OPTIONS_INIT {sizeof(rtrnn_options), NULL, NULL, NULL, 0, 0, 0, NULL, NULL, 0, NULL}
 
 /* ---- The library ------------------------------------------------------------------------------------------------------------- */
 
