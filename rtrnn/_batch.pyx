@@ -5,6 +5,7 @@ cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from rtrnn._stream cimport (
+    RTRNN_BUSY,
     RTRNN_HELD,
     RTRNN_NONFINITE_INPUT,
     RTRNN_OK,
@@ -35,11 +36,15 @@ from rtrnn._stream cimport (
 
 import numpy as np
 
-from rtrnn.errors import Error, NonFiniteError, StateError
+from rtrnn.errors import BusyError, Error, NonFiniteError, StateError
 
 cnp.import_array()
 
 DEF MOST = 64   # inputs or outputs
+
+
+cdef object _busy():
+    raise BusyError("another thread is using this Batch; nothing was done")
 
 
 cdef class Batch:
@@ -126,6 +131,8 @@ cdef class Batch:
             outputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>results[i])
         with nogil:
             status = rtrnn_batch_step(self.handle, inputs, input_count, outputs, output_count, &failed_at)
+        if status == RTRNN_BUSY:
+            _busy()
         if status > RTRNN_HELD:
             what = "an input is" if status == RTRNN_NONFINITE_INPUT else "an output or a state would become"
             raise NonFiniteError(f"stream {failed_at}: {what} NaN or infinite; every stream is unchanged")
@@ -139,7 +146,8 @@ cdef class Batch:
 
     def prepare(self):
         """:meth:`Stream.prepare` of every stream. Real-time safe."""
-        rtrnn_batch_prepare(self.handle)
+        if rtrnn_batch_prepare(self.handle) == RTRNN_BUSY:
+            _busy()
 
     def reset(self, mask=None):
         """Every stream, or those where `mask` (n booleans) is true, back to the initial state."""
@@ -148,12 +156,16 @@ cdef class Batch:
         if chosen.shape != (self.size,) or chosen.dtype != bool:
             raise ValueError(f"mask: expected {self.size} booleans, found {chosen.dtype} of shape {chosen.shape}")
         for i in np.flatnonzero(chosen):
-            rtrnn_batch_reset(self.handle, i)
+            if rtrnn_batch_reset(self.handle, i) == RTRNN_BUSY:
+                _busy()
 
     def fork(self):
         """A new Batch of the same Plan whose streams continue from the states of this one's. Allocates."""
         cdef Batch twin = Batch.__new__(Batch)
-        if rtrnn_batch_fork(self.handle, &twin.handle) != RTRNN_OK:
+        cdef rtrnn_status status = rtrnn_batch_fork(self.handle, &twin.handle)
+        if status == RTRNN_BUSY:
+            _busy()
+        if status != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
         twin._adopt(self.plan, self.size, self.on_nonfinite)
         return twin
@@ -164,7 +176,8 @@ cdef class Batch:
         flat = np.empty((self.size, self.state_size), np.float32)
         cdef float* to = <float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
         for i in range(self.size):
-            rtrnn_batch_get_state(self.handle, i, to + i * self.state_size, self.state_size)
+            if rtrnn_batch_get_state(self.handle, i, to + i * self.state_size, self.state_size) == RTRNN_BUSY:
+                _busy()
         out, at = {}, 0
         for name, shape, size in zip(self.states_.names, self.states_.shapes, self.states_.sizes):
             out[name] = np.ascontiguousarray(flat[:, at : at + size]).reshape((self.size, *shape))
@@ -189,7 +202,8 @@ cdef class Batch:
             raise NonFiniteError("the state to set holds a NaN or an infinity; the batch is unchanged")
         cdef const float* values = <const float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
         for i in range(self.size):
-            rtrnn_batch_set_state(self.handle, i, values + i * self.state_size, self.state_size)
+            if rtrnn_batch_set_state(self.handle, i, values + i * self.state_size, self.state_size) == RTRNN_BUSY:
+                _busy()
 
     @property
     def nonfinite_count(self):

@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from rtrnn.errors import Error, NonFiniteError, StateError
+from rtrnn.errors import BusyError, Error, NonFiniteError, StateError
 
 cnp.import_array()
 
@@ -230,6 +230,8 @@ cdef class Stream:
 
     cdef object _raise(self, rtrnn_status status, object at=None):
         where = "" if at is None else f" at timestep {at}"
+        if status == RTRNN_BUSY:
+            raise BusyError("another thread is using this Stream; nothing was done")
         if status == RTRNN_NONFINITE_INPUT:
             bad = [
                 f"{name!r} (element {int(np.flatnonzero(~np.isfinite(array))[0])})"
@@ -244,11 +246,13 @@ cdef class Stream:
 
         Call it in a control loop's idle time. Changes no result. Real-time safe.
         """
-        rtrnn_stream_prepare(self.handle)
+        if rtrnn_stream_prepare(self.handle) != RTRNN_OK:
+            self._raise(RTRNN_BUSY)
 
     def reset(self):
         """Back to the initial state; :attr:`output` becomes zero. Real-time safe."""
-        rtrnn_stream_reset(self.handle)
+        if rtrnn_stream_reset(self.handle) != RTRNN_OK:
+            self._raise(RTRNN_BUSY)
 
     def process(self, xs):
         """Takes T timesteps: `xs` (T, input) -> (T, output), carrying this Stream's state; the bits of T steps.
@@ -284,7 +288,10 @@ cdef class Stream:
         """A new Stream of the same Plan that continues from this one's state. Allocates."""
         cdef Stream twin = Stream.__new__(Stream)
         cdef rtrnn_stream* handle
-        if rtrnn_stream_fork(self.handle, &handle) != RTRNN_OK:
+        cdef rtrnn_status status = rtrnn_stream_fork(self.handle, &handle)
+        if status == RTRNN_BUSY:
+            self._raise(status)
+        if status != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
         twin._adopt(handle, self.plan, self.policy)
         return twin
@@ -320,7 +327,10 @@ cdef class Stream:
             flat = np.concatenate(parts) if parts else np.empty(0, np.float32)
         else:
             flat = _as_float32(state, "state", (total,), total).ravel()
-        if rtrnn_stream_set_state(self.handle, <const float*>cnp.PyArray_DATA(flat), total) != RTRNN_OK:
+        cdef rtrnn_status status = rtrnn_stream_set_state(self.handle, <const float*>cnp.PyArray_DATA(flat), total)
+        if status == RTRNN_BUSY:
+            self._raise(status)
+        if status != RTRNN_OK:
             raise NonFiniteError("the state to set holds a NaN or an infinity; the Stream is unchanged")
 
     def state_vector(self, out=None):
@@ -330,7 +340,8 @@ cdef class Stream:
             out = np.empty(size, np.float32)
         elif not _is_plain(out, size) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out):
             raise ValueError(f"out: expected a writable contiguous float32 array of {size} values")
-        memcpy(cnp.PyArray_DATA(<cnp.ndarray>out), rtrnn_stream_state(self.handle), size * sizeof(float))
+        if rtrnn_stream_get_state(self.handle, <float*>cnp.PyArray_DATA(<cnp.ndarray>out), size) != RTRNN_OK:
+            self._raise(RTRNN_BUSY)
         return out
 
     @property

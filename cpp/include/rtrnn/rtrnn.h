@@ -1,7 +1,7 @@
 /* rtrnn: run a trained recurrent network one timestep at a time. C interface of the core library.
  *
- * Handles are opaque, and there is no global state. A stream, a batch or a loop belongs to one thread at a time; a plan may be shared by
- * any number of threads.
+ * Handles are opaque, and there is no global state. A stream, a batch or a loop belongs to one thread at a time; a call on a stream or a
+ * batch that another thread is in answers RTRNN_BUSY and does nothing. A plan may be shared by any number of threads.
  *
  * [real-time] functions allocate nothing, take no lock, make no system call and may be called from a real-time thread; the others may
  * do all of it.

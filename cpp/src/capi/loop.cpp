@@ -46,6 +46,8 @@ rtrnn_status rtrnn_loop_create(const rtrnn_stream* stream, const rtrnn_loop_opti
     if (!loop) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_loop_create: the address for the loop is NULL");
     *loop = nullptr;
     if (!valid(stream)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_loop_create: the stream is NULL, freed or not a stream");
+    const rtrnn::capi::Claim claim(stream);
+    if (!claim) return fail(RTRNN_BUSY, "rtrnn_loop_create: another thread is using the stream");
     return guarded([&] {
         rtrnn_loop_options found;
         rtrnn_loop_options_init(&found, sizeof found);

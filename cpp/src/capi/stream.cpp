@@ -7,6 +7,7 @@ namespace {
 
 using rtrnn::Slot;
 using rtrnn::Status;
+using rtrnn::capi::Claim;
 using rtrnn::capi::fail;
 using rtrnn::capi::guarded;
 using rtrnn::capi::known;
@@ -59,10 +60,13 @@ rtrnn_status rtrnn_stream_fork(const rtrnn_stream* stream, rtrnn_stream** fork) 
     if (!fork) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_stream_fork: the address for the fork is NULL");
     *fork = nullptr;
     if (!valid(stream)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_stream_fork: the stream is NULL, freed or not a stream");
+    const Claim claim(stream);
+    if (!claim) return fail(RTRNN_BUSY, "rtrnn_stream_fork: another thread is using the stream");
     return guarded([&] { *fork = new rtrnn_stream(rtrnn::Stream(stream->stream)); });
 }
 
 rtrnn_status rtrnn_stream_free(rtrnn_stream* stream) noexcept {
+    if (valid(stream) && !stream->busy.enter()) return fail(RTRNN_BUSY, "rtrnn_stream_free: another thread is using the stream");
     return rtrnn::capi::release(stream, "rtrnn_stream_free: not a stream, or freed before");
 }
 
@@ -83,11 +87,15 @@ const float* rtrnn_stream_output(const rtrnn_stream* stream, size_t i) noexcept 
 
 rtrnn_status rtrnn_stream_step(rtrnn_stream* stream) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     return status_of(stream->stream.step());
 }
 
 rtrnn_status rtrnn_stream_step_copy(rtrnn_stream* stream, const float* x, size_t x_size, float* y, size_t y_size) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     if (x_size != stream->x_size || (!x && x_size) || (y ? y_size != stream->y_size : y_size != 0)) return RTRNN_INVALID_ARGUMENT;
     const rtrnn::Plan& plan = plan_of(stream);
     if (plan.inputs().size() == 1 && plan.outputs().size() == 1) return status_of(stream->stream.step(x, y));
@@ -109,24 +117,32 @@ rtrnn_status rtrnn_stream_step_copy(rtrnn_stream* stream, const float* x, size_t
 
 rtrnn_status rtrnn_stream_prepare(rtrnn_stream* stream) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     stream->stream.prepare();
     return RTRNN_OK;
 }
 
 rtrnn_status rtrnn_stream_reset(rtrnn_stream* stream) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     stream->stream.reset();
     return RTRNN_OK;
 }
 
 rtrnn_status rtrnn_stream_reserve(rtrnn_stream* stream) noexcept {
     if (!valid(stream)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_stream_reserve: the stream is NULL, freed or not a stream");
+    const Claim claim(stream);
+    if (!claim) return fail(RTRNN_BUSY, "rtrnn_stream_reserve: another thread is using the stream");
     return guarded([&] { stream->stream.reserve(); });
 }
 
 rtrnn_status rtrnn_stream_process(rtrnn_stream* stream, const rtrnn_const_span* inputs, size_t input_count, const rtrnn_span* outputs,
                                   size_t output_count, size_t steps, size_t* failed_at) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     const rtrnn::Plan& plan = plan_of(stream);
     if (!rtrnn::capi::take_spans(plan.inputs(), inputs, input_count, steps, stream->inputs) ||
         !rtrnn::capi::take_spans(plan.outputs(), outputs, output_count, steps, stream->outputs))
@@ -139,6 +155,8 @@ const float* rtrnn_stream_state(const rtrnn_stream* stream) noexcept { return va
 
 rtrnn_status rtrnn_stream_get_state(const rtrnn_stream* stream, float* state, size_t size) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     if (size != plan_of(stream).state_size() || (!state && size)) return RTRNN_INVALID_ARGUMENT;
     if (size) std::memcpy(state, stream->stream.state(), state_bytes(stream));
     return RTRNN_OK;
@@ -146,6 +164,8 @@ rtrnn_status rtrnn_stream_get_state(const rtrnn_stream* stream, float* state, si
 
 rtrnn_status rtrnn_stream_set_state(rtrnn_stream* stream, const float* state, size_t size) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     if (size != plan_of(stream).state_size() || (!state && size)) return RTRNN_INVALID_ARGUMENT;
     if (!size) return RTRNN_OK;
     return stream->stream.set_state(state) ? RTRNN_OK : RTRNN_NONFINITE_INPUT;
@@ -155,6 +175,8 @@ size_t rtrnn_stream_saved_bytes(const rtrnn_stream* stream) noexcept { return va
 
 rtrnn_status rtrnn_stream_save(const rtrnn_stream* stream, void* data, size_t bytes) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     if (!data || bytes != rtrnn_stream_saved_bytes(stream)) return RTRNN_INVALID_ARGUMENT;
     const SavedHeader header = header_of(stream);
     std::memcpy(data, &header, sizeof header);
