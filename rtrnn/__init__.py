@@ -60,6 +60,7 @@ __all__ = [
     "codegen",
     "from_torch",
     "get_include",
+    "get_library_dir",
     "isa_available",
     "load",
 ]
@@ -76,14 +77,21 @@ def isa_available() -> list[str]:
 
 
 def get_include() -> str:
-    """The directory of the C headers, for a compiler's ``-I``."""
+    """The directory of the C and C++ headers, for a compiler's ``-I``; also ``python -m rtrnn --includes``."""
     from importlib.resources import files
 
     return str(files("rtrnn") / "include")
 
 
+def get_library_dir() -> str:
+    """The directory of the shared library, for a linker's ``-L``; also ``python -m rtrnn --libs``."""
+    from importlib.resources import files
+
+    return str(files("rtrnn") / "lib")
+
+
 def cmake_dir() -> str:
-    """The directory of the CMake package, for ``-Drtrnn_DIR=``."""
+    """The directory of the CMake package, for ``-Drtrnn_DIR=``; also ``python -m rtrnn --cmake-dir``."""
     from importlib.resources import files
 
     return str(files("rtrnn") / "lib" / "cmake" / "rtrnn")

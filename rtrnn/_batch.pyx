@@ -12,6 +12,7 @@ from rtrnn._stream cimport (
     _arranged,
     _as_float32,
     _block,
+    _hold_steps,
     _is_plain,
     _ordered,
     _policy,
@@ -22,9 +23,11 @@ from rtrnn._stream cimport (
     rtrnn_batch_fork,
     rtrnn_batch_free,
     rtrnn_batch_get_state,
+    rtrnn_batch_limited_count,
     rtrnn_batch_nonfinite_count,
     rtrnn_batch_prepare,
     rtrnn_batch_reset,
+    rtrnn_batch_set_hold_steps,
     rtrnn_batch_set_state,
     rtrnn_batch_step,
     rtrnn_const_span,
@@ -65,13 +68,15 @@ cdef class Batch:
     def __cinit__(self):
         self.handle = NULL
 
-    def __init__(self, plan, size, on_nonfinite="error"):
+    def __init__(self, plan, size, on_nonfinite="error", hold_steps=None):
         if size < 1:
             raise ValueError(f"a batch needs at least one stream, found {size}")
         capsule = plan._handle()
         policy = _policy(on_nonfinite)
+        hold = _hold_steps(hold_steps, policy)
         if rtrnn_batch_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), size, policy, &self.handle) != RTRNN_OK:
             raise Error(rtrnn_last_error().decode())
+        rtrnn_batch_set_hold_steps(self.handle, hold)
         self._adopt(plan, size, on_nonfinite)
 
     cdef void _adopt(self, object plan, Py_ssize_t size, str on_nonfinite) except *:
@@ -209,6 +214,11 @@ cdef class Batch:
     def nonfinite_count(self):
         """For each stream (n) the steps that were refused or held because of a NaN or an infinity."""
         return np.array([rtrnn_batch_nonfinite_count(self.handle, i) for i in range(self.size)], np.uint64)
+
+    @property
+    def limited_count(self):
+        """For each stream (n) the steps of which `limits` changed an output."""
+        return np.array([rtrnn_batch_limited_count(self.handle, i) for i in range(self.size)], np.uint64)
 
     @property
     def isa(self):

@@ -7,6 +7,8 @@ first. The core's calls allocate nothing and keep the GIL: a step is shorter tha
 
 cimport cython
 cimport numpy as cnp
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.string cimport memcpy
 
@@ -29,6 +31,17 @@ cdef rtrnn_on_nonfinite _policy(object on_nonfinite) except *:
     return <rtrnn_on_nonfinite><int>_POLICIES[on_nonfinite]
 
 
+cdef uint64_t _hold_steps(object steps, rtrnn_on_nonfinite policy) except? 0:
+    """As the core takes it: 0 for no limit."""
+    if steps is None:
+        return 0
+    if policy != RTRNN_ON_NONFINITE_HOLD:
+        raise ValueError("hold_steps is for on_nonfinite='hold'")
+    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or not 0 < steps < 2**63:
+        raise ValueError(f"hold_steps: expected a positive integer, found {steps!r}")
+    return steps
+
+
 cdef _Ports _ports(list ports):
     cdef _Ports self = _Ports.__new__(_Ports)
     self.names = tuple(port[0] for port in ports)
@@ -48,7 +61,7 @@ cdef bint _is_plain(object x, Py_ssize_t size) noexcept:
     )
 
 
-cdef cnp.ndarray _as_float32(object x, str what, tuple shape, Py_ssize_t size):
+cdef object _as_float32(object x, str what, tuple shape, Py_ssize_t size):
     """`x` as a contiguous float32 array of `size` elements, or an error that says what was expected."""
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
@@ -96,15 +109,73 @@ cdef object _arranged(list values, _Ports ports, bint as_dict):
 
 @cython.final
 cdef class _Keep:
-    """Keeps the core's stream alive while an array looks into it."""
-    cdef rtrnn_stream* handle
-
     def __dealloc__(self):
         rtrnn_stream_free(self.handle)
 
 
 cdef class _Ports:
     pass
+
+
+# What `cimport rtrnn` gives (declared in _stream.pxd): a Stream made in Python, stepped without the GIL. They check the Stream's handle
+# and every size, and answer with a status; a Stream belongs to one thread at a time.
+
+cdef rtrnn_status stream_step(Stream stream) noexcept nogil:
+    return rtrnn_stream_step(stream.handle)
+
+
+cdef rtrnn_status stream_step_copy(
+    Stream stream, const float* x, size_t x_size, float* y, size_t y_size
+) noexcept nogil:
+    return rtrnn_stream_step_copy(stream.handle, x, x_size, y, y_size)
+
+
+cdef rtrnn_status stream_prepare(Stream stream) noexcept nogil:
+    return rtrnn_stream_prepare(stream.handle)
+
+
+cdef rtrnn_status stream_reset(Stream stream) noexcept nogil:
+    return rtrnn_stream_reset(stream.handle)
+
+
+cdef size_t stream_input_size(Stream stream, size_t i) noexcept nogil:
+    return rtrnn_stream_input_size(stream.handle, i)
+
+
+cdef float* stream_input(Stream stream, size_t i) noexcept nogil:
+    return rtrnn_stream_input(stream.handle, i)
+
+
+cdef size_t stream_output_size(Stream stream, size_t i) noexcept nogil:
+    return rtrnn_stream_output_size(stream.handle, i)
+
+
+cdef const float* stream_output(Stream stream, size_t i) noexcept nogil:
+    return rtrnn_stream_output(stream.handle, i)
+
+
+cdef size_t stream_state_size(Stream stream) noexcept nogil:
+    return rtrnn_stream_state_size(stream.handle)
+
+
+cdef rtrnn_status stream_get_state(Stream stream, float* state, size_t size) noexcept nogil:
+    return rtrnn_stream_get_state(stream.handle, state, size)
+
+
+cdef rtrnn_status stream_set_state(Stream stream, const float* state, size_t size) noexcept nogil:
+    return rtrnn_stream_set_state(stream.handle, state, size)
+
+
+cdef size_t stream_saved_bytes(Stream stream) noexcept nogil:
+    return rtrnn_stream_saved_bytes(stream.handle)
+
+
+cdef rtrnn_status stream_save(Stream stream, void* data, size_t bytes) noexcept nogil:
+    return rtrnn_stream_save(stream.handle, data, bytes)
+
+
+cdef rtrnn_status stream_restore(Stream stream, const void* data, size_t bytes) noexcept nogil:
+    return rtrnn_stream_restore(stream.handle, data, bytes)
 
 
 cdef class Stream:
@@ -116,21 +187,24 @@ cdef class Stream:
     def __cinit__(self):
         self.handle = NULL
 
-    def __init__(self, plan, on_nonfinite="error"):
+    def __init__(self, plan, on_nonfinite="error", hold_steps=None):
         cdef rtrnn_stream* handle
         capsule = plan._handle()
         policy = _policy(on_nonfinite)
+        hold = _hold_steps(hold_steps, policy)
         if rtrnn_stream_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), policy, &handle) != RTRNN_OK:
             raise Error(rtrnn_last_error().decode())
-        self._adopt(handle, plan, policy)
+        rtrnn_stream_set_hold_steps(handle, hold)
+        self._adopt(handle, plan, policy, hold)
 
-    cdef void _adopt(self, rtrnn_stream* handle, object plan, rtrnn_on_nonfinite policy) except *:
+    cdef void _adopt(self, rtrnn_stream* handle, object plan, rtrnn_on_nonfinite policy, uint64_t hold) except *:
         cdef _Keep keep = _Keep.__new__(_Keep)
         keep.handle = handle
         self.keep = keep
         self.handle = handle
         self.plan = plan
         self.policy = policy
+        self.hold = hold
         self.inputs_ = _ports(plan.inputs)
         self.outputs_ = _ports(plan.outputs)
         self.states_ = _ports([(name, shape) for name, shape, _ in plan.states])
@@ -145,8 +219,12 @@ cdef class Stream:
         if self.simple:
             self.input_size = self.inputs_.sizes[0]
             self.output_size = self.outputs_.sizes[0]
-            self.x = rtrnn_stream_input(handle, 0)
-            self.y = rtrnn_stream_output(handle, 0)
+        self._look()
+
+    cdef void _look(self) noexcept:
+        if self.simple:
+            self.x = rtrnn_stream_input(self.handle, 0)
+            self.y = rtrnn_stream_output(self.handle, 0)
 
     def step(self, x=None, *, out=None):
         """Takes one timestep.
@@ -232,6 +310,8 @@ cdef class Stream:
         where = "" if at is None else f" at timestep {at}"
         if status == RTRNN_BUSY:
             raise BusyError("another thread is using this Stream; nothing was done")
+        if self.hold:
+            where += f", after {self.hold} held steps in a row"
         if status == RTRNN_NONFINITE_INPUT:
             bad = [
                 f"{name!r} (element {int(np.flatnonzero(~np.isfinite(array))[0])})"
@@ -239,7 +319,9 @@ cdef class Stream:
                 if not np.isfinite(array).all()
             ]
             raise NonFiniteError(f"input {', '.join(bad)} is NaN or infinite{where}; the state is unchanged")
-        raise NonFiniteError(f"an output or a state would become NaN or infinite{where}; the state is unchanged")
+        if status == RTRNN_NONFINITE_RESULT:
+            raise NonFiniteError(f"an output or a state would become NaN or infinite{where}; the state is unchanged")
+        raise Error(rtrnn_status_text(status).decode())
 
     def prepare(self):
         """Computes ahead what depends on the state alone, so that the next step only has the rest to do.
@@ -293,8 +375,86 @@ cdef class Stream:
             self._raise(status)
         if status != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
-        twin._adopt(handle, self.plan, self.policy)
+        twin._adopt(handle, self.plan, self.policy, self.hold)
         return twin
+
+    def save_state(self):
+        """Outputs, state and what else the next steps depend on, as bytes that know their network, for a file or another process.
+
+        :meth:`restore_state` of any Stream of this network goes on from there bit for bit, on any machine of the same byte order.
+        """
+        cdef size_t size = rtrnn_stream_saved_bytes(self.handle)
+        data = PyBytes_FromStringAndSize(NULL, size)
+        if rtrnn_stream_save(self.handle, PyBytes_AS_STRING(data), size) != RTRNN_OK:
+            self._raise(RTRNN_BUSY)
+        return data
+
+    def restore_state(self, data, *, strict=True):
+        """Continues from what :meth:`save_state` gave, of a Stream with whatever precision, instruction set or policies.
+
+        Raises :class:`rtrnn.StateError` for the state of another network, and for one that is damaged or cut short;
+        :class:`rtrnn.NonFiniteError` for NaN or infinity (unless the Stream propagates them). Then nothing is changed. With
+        ``strict=False`` the network may differ in its weights: the state of one that was since trained further.
+        """
+        cdef Py_buffer view
+        cdef rtrnn_status status = RTRNN_STATE_DAMAGED
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        if view.len and strict:
+            status = rtrnn_stream_restore(self.handle, view.buf, view.len)
+        elif view.len:
+            status = rtrnn_stream_restore_any_weights(self.handle, view.buf, view.len)
+        PyBuffer_Release(&view)
+        if status == RTRNN_BUSY:
+            self._raise(status)
+        if status == RTRNN_STATE_DAMAGED:
+            raise StateError("expected what save_state gave, found other bytes, or damaged or cut short ones; the Stream is unchanged")
+        if status == RTRNN_STATE_MISMATCH:
+            raise StateError(
+                "the saved state belongs to another network"
+                + (" or to other weights (see strict)" if strict else "")
+                + "; the Stream is unchanged"
+            )
+        if status != RTRNN_OK:
+            raise NonFiniteError("the saved state holds a NaN or an infinity; the Stream is unchanged")
+
+    def swap(self, other):
+        """Goes on with another Plan of this network, in another precision or with weights trained further, from the state as it is.
+
+        `other` is a Stream of that Plan, made beforehand on any thread; the swap itself copies inputs, outputs and state, allocates
+        nothing and is real-time safe. A Model is given this Stream's precisions and instruction set first, which allocates. Policies
+        and counters stay. `other` is left with the former Plan, to be dropped where that may take time, or to swap back.
+
+        :attr:`input` and :attr:`output` are other arrays afterwards; the former :attr:`input` is read-only from then on.
+
+        Raises :class:`rtrnn.StateError`, with nothing changed, when the networks differ in more than their weights, or when only
+        one of them limits its outputs.
+        """
+        cdef Stream with_
+        if isinstance(other, Stream):
+            with_ = other
+        elif hasattr(other, "graph") and hasattr(other, "plan"):
+            with_ = Stream(other.plan(self.plan.weights, self.plan.isa))
+        else:
+            raise TypeError(f"swap: expected a Stream or a Model, found {type(other).__name__}")
+        cdef rtrnn_status status = rtrnn_stream_swap(self.handle, with_.handle)
+        if status == RTRNN_BUSY:
+            raise BusyError("another thread is using one of the Streams; nothing was done")
+        if status != RTRNN_OK:
+            raise StateError("the networks differ in more than their weights; the Stream is unchanged")
+        if with_ is self:
+            return
+        # The memory has changed hands: what looks into it keeps the handle alive that owns it now.
+        self.keep.handle, with_.keep.handle = with_.keep.handle, self.keep.handle
+        self.keep, with_.keep = with_.keep, self.keep
+        self.plan, with_.plan = with_.plan, self.plan
+        self.input_arrays, with_.input_arrays = with_.input_arrays, self.input_arrays
+        self.output_arrays, with_.output_arrays = with_.output_arrays, self.output_arrays
+        self._look()
+        with_._look()
+        for array in self.input_arrays:
+            cnp.PyArray_ENABLEFLAGS(<cnp.ndarray>array, cnp.NPY_ARRAY_WRITEABLE)
+        for array in with_.input_arrays:
+            cnp.PyArray_CLEARFLAGS(<cnp.ndarray>array, cnp.NPY_ARRAY_WRITEABLE)
 
     def state(self):
         """A copy of every state, by name."""
@@ -378,8 +538,23 @@ cdef class Stream:
 
     @property
     def nonfinite_count(self):
-        """Steps that were refused or held because of a NaN or an infinity."""
+        """Steps that were refused or held because of a NaN or an infinity. Any thread may ask, as for the other counters."""
         return rtrnn_stream_nonfinite_count(self.handle)
+
+    @property
+    def hold_steps(self):
+        """After so many held steps in a row the next bad one raises; None: never."""
+        return self.hold or None
+
+    @property
+    def held_in_a_row(self):
+        """Steps held since the last good one."""
+        return rtrnn_stream_held_in_a_row(self.handle)
+
+    @property
+    def limited_count(self):
+        """Steps of which `limits` changed an output."""
+        return rtrnn_stream_limited_count(self.handle)
 
     @property
     def nbytes(self):

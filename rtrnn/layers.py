@@ -271,8 +271,8 @@ def _merged(metadata: Mapping[int, Mapping[str, str]]) -> dict[str, str]:
     merged: dict[str, str] = {}
     for i, entries in metadata.items():
         for key, text in entries.items():
-            if key in ("import.states", "source.inputs", "source.states"):
-                continue  # written anew for the whole, or true of the part's file alone
+            if key in ("import.states", "rtrnn.limits", "source.inputs", "source.states"):
+                continue  # written anew for the whole, or true of the part alone
             said = {other[key] for other in metadata.values() if key in other}
             own = key.startswith(("source.", "import.")) or len(said) > 1
             merged[f"{i}.{key}" if own else key] = text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ __all__ = ["Model"]
 
 ArrayLike = npt.ArrayLike
 Array = npt.NDArray[np.float32]
+#: What `limits=` takes: those of the metadata (True), none, or others in their place.
+Limits: TypeAlias = "bool | Mapping[str, Mapping[str, Any]]"
 #: What `weights=` takes: a precision, "auto", precisions by ``NODE.ROLE`` over f32, or a choice that was made before.
 Weights: TypeAlias = "str | Mapping[str, str] | WeightChoice"
 
@@ -74,8 +77,11 @@ class Model:
         return self.graph.metadata
 
     def set_metadata(self, key: str, text: str) -> None:
-        """Sets one entry of :attr:`metadata`, kept by :meth:`save`."""
+        """Sets one entry of :attr:`metadata`, kept by :meth:`save`. "rtrnn.limits" holds for Streams made from then on."""
         self.graph.set_metadata(key, text)
+        if key == "rtrnn.limits":
+            self._plans.clear()
+            self._sequences.clear()
 
     @property
     def parameters(self) -> int:
@@ -104,12 +110,20 @@ class Model:
 
     # -- running ---------------------------------------------------------------------------------------
 
-    def plan(self, weights: Weights = "f32", isa: str | None = None, *, data: Any = None, budget: float = 0.01) -> _core.Plan:
+    def plan(
+        self,
+        weights: Weights = "f32",
+        isa: str | None = None,
+        *,
+        data: Any = None,
+        budget: float = 0.01,
+        limits: Limits = True,
+    ) -> _core.Plan:
         """The Plan for these options (see :meth:`stream`), made once and shared."""
         precision, overrides = self._precisions(weights, isa, data, budget)
-        key = (precision, overrides, isa or os.environ.get("RTRNN_ISA", ""))
+        key = (precision, overrides, isa or os.environ.get("RTRNN_ISA", ""), _limits_text(limits))
         if key not in self._plans:
-            self._plans[key] = _core.Plan(self.graph, precision, key[2], dict(overrides))
+            self._plans[key] = _core.Plan(self.graph, precision, key[2], dict(overrides), key[3])
         return self._plans[key]
 
     def stream(
@@ -120,6 +134,8 @@ class Model:
         *,
         data: Any = None,
         budget: float = 0.01,
+        hold_steps: int | None = None,
+        limits: Limits = True,
     ) -> Stream:
         """A new Stream in the initial state.
 
@@ -129,13 +145,20 @@ class Model:
         matrix, with `data` and `budget`, what :meth:`choose_weights` finds; :attr:`Stream.weights` tells. Such a choice can
         be given itself, and so can a mapping from ``NODE.ROLE`` to a precision, over f32. `isa` forces an instruction set
         of :func:`rtrnn.isa_available`. `on_nonfinite` says what a NaN or an infinity does: "error" (raise, state
-        unchanged), "hold" (repeat the last output, state unchanged, counted), or "propagate".
+        unchanged), "hold" (repeat the last output, state unchanged, counted), or "propagate". After `hold_steps` held steps in
+        a row the next bad one raises, until a good one comes.
+
+        `limits` bound the outputs and how fast they change: for each output a mapping with "min", "max", "max_change" (from one
+        timestep to the next, applied after the bounds) and "initial" (what the first timestep's change is counted from; without it
+        that one may be anywhere within the bounds), each a number or a list of one (or None) per element. True takes those of
+        the metadata "rtrnn.limits", the same as JSON; False takes none. Limits change outputs alone, never the network's own
+        states; what they remember joins the states, as ``limits.*``. :attr:`Stream.limited_count` tells how often they acted.
 
         Raises :class:`rtrnn.UnsupportedError` for a network with reverse or bidirectional layers (see :meth:`run`) and for
         an unknown or unavailable `isa`, for an unknown precision and for weights that do not fit it; ValueError for a
-        matrix that the network does not have.
+        matrix or an output that the network does not have, and for limits that make no sense.
         """
-        return Stream(self.plan(weights, isa, data=data, budget=budget), on_nonfinite)
+        return Stream(self.plan(weights, isa, data=data, budget=budget, limits=limits), on_nonfinite, hold_steps)
 
     def batch(
         self,
@@ -146,9 +169,11 @@ class Model:
         *,
         data: Any = None,
         budget: float = 0.01,
+        hold_steps: int | None = None,
+        limits: Limits = True,
     ) -> Batch:
         """`n` independent streams stepped in lockstep: ``step((n, input)) -> (n, output)``; options as :meth:`stream`."""
-        return Batch(self.plan(weights, isa, data=data, budget=budget), n, on_nonfinite)
+        return Batch(self.plan(weights, isa, data=data, budget=budget, limits=limits), n, on_nonfinite, hold_steps)
 
     def choose_weights(
         self, data: Any = None, budget: float = 0.01, *, isa: str | None = None, goal: str = "speed"
@@ -205,14 +230,15 @@ class Model:
         on_nonfinite: str = "error",
         data: Any = None,
         budget: float = 0.01,
+        limits: Limits = True,
     ) -> Any:
         """Runs whole sequences offline, each from the initial state. Time comes first.
 
         `xs` (T, input) -> (T, output); a batch (T, B, input) -> (T, B, output). Several inputs are a dict or a tuple of
         such arrays; several outputs come back as the same kind. `sequence_lens` (B) gives sequences of a batch their own
         lengths; outputs after a sequence's end are zero. This is the one way to run reverse and bidirectional layers; an
-        output of such a network that is the layer's final state has no T axis. `weights`, `data` and `budget` as for
-        :meth:`stream`. Releases the GIL, allocates.
+        output of such a network that is the layer's final state has no T axis. `weights`, `data`, `budget` and `limits` as
+        for :meth:`stream`; where a layer runs backwards, an output without a T axis cannot have max_change. Releases the GIL, allocates.
 
         Raises TypeError, ValueError (shapes), :class:`rtrnn.NonFiniteError`.
         """
@@ -223,7 +249,7 @@ class Model:
             raise ValueError("a network without inputs has no sequence to run over; step a stream of it")
         steps = len(arrays[0])
         precisions = self._precisions(weights, isa, data, budget)
-        sequence = self._sequence(precisions, isa, on_nonfinite)
+        sequence = self._sequence(precisions, isa, on_nonfinite, limits)
         if is_batch:
             results = self._run_batch(sequence, arrays, _lengths(sequence_lens, steps, arrays[0].shape[1]))
         elif steps:
@@ -250,12 +276,12 @@ class Model:
         return arrays, is_batch
 
     def _sequence(
-        self, precisions: tuple[str, tuple[tuple[str, str], ...]], isa: str | None, on_nonfinite: str
+        self, precisions: tuple[str, tuple[tuple[str, str], ...]], isa: str | None, on_nonfinite: str, limits: Limits
     ) -> _core.Sequence:
         precision, overrides = precisions
-        key = (precision, isa or os.environ.get("RTRNN_ISA", ""), on_nonfinite, overrides)
+        key = (precision, isa or os.environ.get("RTRNN_ISA", ""), on_nonfinite, overrides, _limits_text(limits))
         if key not in self._sequences:
-            self._sequences[key] = _core.Sequence(self.graph, *key[:3], dict(overrides))
+            self._sequences[key] = _core.Sequence(self.graph, *key[:3], dict(overrides), key[4])
         return self._sequences[key]
 
     def _run_one(self, sequence: _core.Sequence, arrays: list[Array], length: int) -> list[Array]:
@@ -282,6 +308,13 @@ class Model:
                 else:
                     results[i][b] = value
         return results
+
+
+def _limits_text(limits: Limits) -> str | None:
+    """As the core takes them; None for those of the metadata."""
+    if isinstance(limits, bool):
+        return None if limits else ""
+    return json.dumps(limits, default=lambda values: np.asarray(values).tolist())
 
 
 def _digest(arrays: list[Array]) -> str:

@@ -147,13 +147,13 @@ class _Engine:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.stream = model.stream(on_nonfinite="propagate") if model.graph.is_causal else None
+        self.stream = model.stream(on_nonfinite="propagate", limits=False) if model.graph.is_causal else None
         self.isa = self.stream.isa if self.stream else "offline"
 
     def advance(self, part: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
         if self.stream:
             return self.stream.process(part), self.stream.state()
-        outputs = self.model.run(part, on_nonfinite="propagate")
+        outputs = self.model.run(part, on_nonfinite="propagate", limits=False)
         return {n: v.reshape(-1, *self.model.outputs[n]) for n, v in outputs.items()}, {}
 
 

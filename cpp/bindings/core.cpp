@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "graph/graph.hpp"
 #include "kernels/dispatch.hpp"
 #include "ops/op.hpp"
+#include "plan/limits.hpp"
 #include "plan/plan.hpp"
 #include "rtrnn/rtrnn.h"
 #include "stream/sequence.hpp"
@@ -178,6 +180,8 @@ void bind_graph(py::module_& m) {
         .def("set_metadata", [](Graph& graph, const std::string& key, const std::string& text) { graph.metadata()[key] = text; }, "key"_a, "text"_a)
         .def_property_readonly("is_causal", &Graph::is_causal)
         .def_property_readonly("fingerprint", &Graph::fingerprint)
+        .def("limited", [](const Graph& graph) { return std::make_shared<Graph>(with_limits(graph, {})); },
+             "The Graph with the limits that its metadata ask for.")
         .def("save", [](const Graph& graph, const std::string& path) { save_graph(graph, path); }, "path"_a)
         .def("to_bytes", [](const Graph& graph) {
             const std::vector<char> bytes = serialize_graph(graph);
@@ -192,10 +196,11 @@ void bind_graph(py::module_& m) {
 
 void bind_plan(py::module_& m) {
     py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
-        .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, std::map<std::string, std::string> overrides) {
-                 return std::make_shared<Plan>(graph, PlanOptions{weights, isa, std::move(overrides)});
+        .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, std::map<std::string, std::string> overrides,
+                         std::optional<std::string> limits) {
+                 return std::make_shared<Plan>(graph, PlanOptions{weights, isa, std::move(overrides), std::move(limits)});
              }),
-             "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{})
+             "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{}, "limits"_a = py::none())
         .def_property_readonly("isa", [](const Plan& plan) { return plan.kernels().name; })
         .def_property_readonly("inputs", [](const Plan& plan) {
             py::list out;
@@ -220,6 +225,7 @@ void bind_plan(py::module_& m) {
         }, "The precision of each matrix, by 'NODE.ROLE'.")
         .def_property_readonly("stream_bytes", [](const std::shared_ptr<Plan>& plan) { return Stream(plan).memory_bytes(); })
         .def_property_readonly("fingerprint", &Plan::fingerprint)
+        .def_property_readonly("structure", &Plan::structure)
         .def_property_readonly("calls", [](const Plan& plan) {
             return py::dict("step"_a = plan.step_calls().size(), "prepare"_a = plan.prepare_calls().size(), "finish"_a = plan.finish_calls().size());
         })
@@ -232,11 +238,11 @@ void bind_plan(py::module_& m) {
 
     py::class_<Sequence>(m, "Sequence")
         .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, const std::string& on_nonfinite,
-                         std::map<std::string, std::string> overrides) {
-                 return std::make_unique<Sequence>(graph, PlanOptions{weights, isa, std::move(overrides)}, parse_on_nonfinite(on_nonfinite));
+                         std::map<std::string, std::string> overrides, std::optional<std::string> limits) {
+                 return std::make_unique<Sequence>(graph, PlanOptions{weights, isa, std::move(overrides), std::move(limits)}, parse_on_nonfinite(on_nonfinite));
              }),
              "graph"_a, "weights"_a = "f32", "isa"_a = "", "on_nonfinite"_a = "error",
-             "overrides"_a = std::map<std::string, std::string>{})
+             "overrides"_a = std::map<std::string, std::string>{}, "limits"_a = py::none())
         .def("is_per_timestep", &Sequence::is_per_timestep, "output"_a)
         .def("run", &run_sequence, "inputs"_a, "count"_a, "output_sizes"_a);
 }

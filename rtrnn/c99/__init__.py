@@ -45,7 +45,8 @@ def codegen(model: Model, name: str = "policy", *, weights: str = "f32", tile: i
     `name` begins every symbol and is what the files are called. `weights` is "f32", "i16" or "i8". `tile` is the number of rows (8, 16
     or 32) that are computed beside each other, in vectors where the compiler makes them; `small` computes one row after another,
     which needs the least flash and memory. Without `fma` products and sums are rounded apart: faster on a target that has neither
-    FMA nor double precision, but not the same bits. The same arguments give the same text.
+    FMA nor double precision, but not the same bits. Limits of the outputs that the metadata ask for are part of it. The same
+    arguments give the same text.
 
     Raises :class:`rtrnn.UnsupportedError` for what cannot be generated or streamed (named), ValueError for other arguments.
     """
@@ -56,7 +57,7 @@ def codegen(model: Model, name: str = "policy", *, weights: str = "f32", tile: i
     if tile not in TILES:
         raise ValueError(f"tile {tile}: expected 8, 16 or 32")
     model.plan(weights)  # refuses what cannot be streamed
-    lowering = Lowering(model.graph, Options(weights, 1 if small else tile), OPS)
+    lowering = Lowering(model.graph.limited(), Options(weights, 1 if small else tile), OPS)
     parts = Parts(name, fma, small, _about(model, name, weights, "small" if small else f"tiles of {tile} rows", fma))
     return CSource(name, *make_parts(lowering, parts))
 

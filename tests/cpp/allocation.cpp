@@ -13,7 +13,7 @@
 
 namespace {
 
-std::atomic<std::size_t> allocations{0};
+std::atomic<std::size_t> allocations{0}, frees{0};
 
 void* counted(std::size_t size, std::size_t alignment) {
     ++allocations;
@@ -22,20 +22,25 @@ void* counted(std::size_t size, std::size_t alignment) {
     return memory;
 }
 
+void counted_free(void* memory) {
+    ++frees;
+    std::free(memory);
+}
+
 }  // namespace
 
 void* operator new(std::size_t size) { return counted(size, alignof(std::max_align_t)); }
 void* operator new[](std::size_t size) { return counted(size, alignof(std::max_align_t)); }
 void* operator new(std::size_t size, std::align_val_t alignment) { return counted(size, static_cast<std::size_t>(alignment)); }
 void* operator new[](std::size_t size, std::align_val_t alignment) { return counted(size, static_cast<std::size_t>(alignment)); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory) noexcept { counted_free(memory); }
+void operator delete[](void* memory) noexcept { counted_free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { counted_free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { counted_free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { counted_free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { counted_free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { counted_free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { counted_free(memory); }
 
 using namespace rtrnn;
 using namespace rtrnn::testing;
@@ -61,6 +66,17 @@ TEST_CASE("step, prepare, reset, state calls and process allocate nothing") {
         stream.process(&in, &out, 20, nullptr);
         stream.reset();
         CHECK(allocations == before);
+        Stream next(std::make_shared<const Plan>(policy(op)), OnNonFinite::hold);
+        std::vector<char> bytes(stream.saved_bytes());
+        const std::size_t made = allocations, freed = frees;
+        for (int t = 0; t < 4; ++t) {
+            CHECK(stream.swap(next));
+            stream.step();
+            stream.save(bytes.data());
+            CHECK(stream.restore(bytes.data(), bytes.size()) == Restored::ok);
+        }
+        CHECK(allocations == made);
+        CHECK(frees == freed);   // what a swap gives up is freed by whoever frees the other stream
         stream.reserve();
         const std::size_t reserved = allocations;
         stream.reserve();

@@ -319,7 +319,8 @@ TEST_CASE("a bad timestep in the middle of a block") {
 TEST_CASE("what can be done for all timesteps at once is") {
     const auto kinds = [](const Graph& graph) {
         std::string text;
-        for (const Segment& segment : Plan(graph).segments()) text += segment.input ? 'i' : segment.sequential ? 's' : 'p';
+        const Plan plan(graph);
+        for (const Segment& segment : plan.segments()) text += segment.input ? 'i' : segment.sequential ? 's' : 'p';
         return text;
     };
     CHECK(kinds(stacked("gru", 4, 8)) == "ii");

@@ -19,6 +19,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "python")]
 
+CORPUS = Path(__file__).parent / "corpus"
+
 #: The ending of each format's files.
 FORMATS = {
     "rtrnn": ".rtrnn",
@@ -78,7 +80,10 @@ def fuzz(name: str, arguments: list[str]) -> None:
     with atheris.instrument_imports(include=["rtrnn"]):
         import rtrnn
         import rtrnn.loading
-    warnings.simplefilter("ignore")
+
+        warnings.simplefilter("ignore")
+        for seed in (CORPUS / name).iterdir():  # so that what is imported late is there, and instrumented
+            rtrnn.load(seed)
     # Damage inside an archive's entry is what is looked for: its checksum would hide it.
     zipfile.ZipExtFile._update_crc = lambda self, data: None  # type: ignore[method-assign]
     path = os.path.join(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None), f"input{FORMATS[name]}")
@@ -89,7 +94,7 @@ def fuzz(name: str, arguments: list[str]) -> None:
         with contextlib.suppress(rtrnn.Error, OSError):
             rtrnn.load(path)
 
-    atheris.Setup([sys.argv[0], "-timeout=10", "-rss_limit_mb=6144", *arguments], one)
+    atheris.Setup([sys.argv[0], "-rss_limit_mb=6144", *arguments], one)
     atheris.Fuzz()
 
 

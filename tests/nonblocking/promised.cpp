@@ -24,6 +24,15 @@ void c_interface(rtrnn_stream* stream, rtrnn_batch* batch, float* x, const rtrnn
     rtrnn_stream_set_state(stream, rtrnn_stream_state(stream), 1);
     rtrnn_stream_steps(stream);
     rtrnn_stream_nonfinite_count(stream);
+    rtrnn_stream_held_in_a_row(stream);
+    rtrnn_stream_limited_count(stream);
+    rtrnn_stream_set_hold_steps(stream, 1);
+    rtrnn_stream_save(stream, x, rtrnn_stream_saved_bytes(stream));
+    rtrnn_stream_restore(stream, x, 1);
+    rtrnn_stream_restore_any_weights(stream, x, 1);
+    rtrnn_stream_swap(stream, stream);
+    rtrnn_batch_set_hold_steps(batch, 1);
+    rtrnn_batch_limited_count(batch, 0);
     rtrnn_batch_count(batch);
     rtrnn_batch_step(batch, xs, 1, ys, 1, &failed_at);
     rtrnn_batch_prepare(batch);
@@ -46,6 +55,10 @@ void cpp_interface(rtrnn::Stream& stream, const float* const* xs, float* const* 
     stream.set_state(stream.state());
     stream.steps();
     stream.nonfinite_count();
+    stream.save(ys[0]);
+    stream.restore(xs[0], stream.saved_bytes(), true);
+    stream.swap(stream);
+    stream.counters().limited.get();
     stream.on_nonfinite();
     stream.memory_bytes();
     stream.plan().state_size();

@@ -1,7 +1,8 @@
 /* rtrnn: run a trained recurrent network one timestep at a time. C interface of the core library.
  *
- * Handles are opaque, and there is no global state. A stream, a batch or a loop belongs to one thread at a time; a call on a stream or a
- * batch that another thread is in answers RTRNN_BUSY and does nothing. A plan may be shared by any number of threads.
+ * Handles are opaque, and there is no global state. A stream, a batch or a loop belongs to one thread at a time, but for what is marked
+ * [any thread]; a call on a stream or a batch that another thread is in answers RTRNN_BUSY and does nothing. A plan may be shared by any
+ * number of threads.
  *
  * [real-time] functions allocate nothing, take no lock, make no system call and may be called from a real-time thread; the others may
  * do all of it.
@@ -55,13 +56,14 @@ typedef enum rtrnn_status RTRNN_INT {
     RTRNN_BUSY = 4,             /* another thread is using the handle; nothing was done */
     RTRNN_INVALID_ARGUMENT = 5, /* a NULL, a wrong size or an unknown value; nothing was done */
     RTRNN_INVALID_HANDLE = 6,   /* the handle is NULL, freed or of another kind; nothing was done */
-    RTRNN_STATE_MISMATCH = 7,   /* the saved state belongs to another network; nothing was done */
+    RTRNN_STATE_MISMATCH = 7,   /* the saved state, or the other stream, belongs to another network; nothing was done */
     RTRNN_INVALID_FILE = 8,     /* not a .rtrnn file, or a damaged one */
     RTRNN_UNSUPPORTED = 9,      /* a precision, an instruction set or a network that cannot be streamed here */
     RTRNN_IO = 10,              /* the system could not read the file */
     RTRNN_OUT_OF_MEMORY = 11,
     RTRNN_SYSTEM = 12,          /* the system refused what is needed, such as a thread */
-    RTRNN_INTERNAL = 13         /* a mistake of this library */
+    RTRNN_INTERNAL = 13,        /* a mistake of this library */
+    RTRNN_STATE_DAMAGED = 14    /* no saved state, or not all of it, or bytes of it changed; nothing was done */
 } rtrnn_status;
 
 typedef enum rtrnn_on_nonfinite RTRNN_INT {
@@ -100,9 +102,10 @@ typedef struct rtrnn_options {
     size_t override_count;
     uint32_t threads;                  /* that work on one step of a large network; default: the caller's alone */
     uint32_t reserved;                 /* 0 */
+    const char* limits;                /* of the outputs, JSON like the metadata "rtrnn.limits" of a file; NULL: the file's; "": none */
 } rtrnn_options;
 
-#define RTRNN_OPTIONS_INIT {sizeof(rtrnn_options), NULL, NULL, NULL, 0, 0, 0}
+#define RTRNN_OPTIONS_INIT {sizeof(rtrnn_options), NULL, NULL, NULL, 0, 0, 0, NULL}
 
 /* ---- The library ------------------------------------------------------------------------------------------------------------- */
 
@@ -139,8 +142,10 @@ RTRNN_API const char* rtrnn_plan_metadata_key(const rtrnn_plan* plan, size_t i) 
 RTRNN_API const char* rtrnn_plan_metadata_text(const rtrnn_plan* plan, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API const char* rtrnn_plan_metadata(const rtrnn_plan* plan, const char* key) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
-/* [real-time] A hash over everything but the metadata; the instruction set in use; the memory of packed weights and constants. */
+/* [real-time] A hash over everything but the metadata, limits of outputs included; one that leaves out the weights, and so is the same for a
+ * network that was trained further; the instruction set in use; the memory of packed weights and constants. */
 RTRNN_API uint64_t rtrnn_plan_fingerprint(const rtrnn_plan* plan) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API uint64_t rtrnn_plan_structure(const rtrnn_plan* plan) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API const char* rtrnn_plan_isa(const rtrnn_plan* plan) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API size_t rtrnn_plan_constant_bytes(const rtrnn_plan* plan) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
@@ -183,15 +188,32 @@ RTRNN_API size_t rtrnn_stream_state_size(const rtrnn_stream* stream) RTRNN_NOEXC
 RTRNN_API const float* rtrnn_stream_state(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_stream_get_state(const rtrnn_stream* stream, float* state, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_stream_set_state(rtrnn_stream* stream, const float* state, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
-/* [real-time] The state as bytes (aligned like floats) that know which network they belong to, for a file or another process on a machine
- * of the same byte order: restore refuses those of another network (RTRNN_STATE_MISMATCH). */
+/* [real-time] Outputs, state and what else the next steps depend on, as bytes that know their network and are checked, for a file or another
+ * process on a machine of the same byte order: a stream that restores them goes on with the same bits. restore refuses those of another
+ * network, other weights included (RTRNN_STATE_MISMATCH), and damaged ones (RTRNN_STATE_DAMAGED); precision and instruction set may differ.
+ * restore_any_weights takes those of a network that differs in its weights alone. */
 RTRNN_API size_t rtrnn_stream_saved_bytes(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_stream_save(const rtrnn_stream* stream, void* data, size_t bytes) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_stream_restore(rtrnn_stream* stream, const void* data, size_t bytes) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API rtrnn_status rtrnn_stream_restore_any_weights(rtrnn_stream* stream, const void* data, size_t bytes) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
-/* [real-time] Timesteps taken; timesteps refused or held because of a NaN or infinity; memory besides the plan's. */
+/* [real-time] Goes on with the plan of `other`, a stream that was made beforehand from the same network in another precision, or from one
+ * that differs in its weights alone (else RTRNN_STATE_MISMATCH). Inputs, outputs and state are carried over; on_nonfinite, hold_steps and
+ * counters stay. `other` gets the former plan and memory, to be freed where that may take time, or to swap back. Addresses of inputs,
+ * outputs and state are others afterwards. */
+RTRNN_API rtrnn_status rtrnn_stream_swap(rtrnn_stream* stream, rtrnn_stream* other) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+
+/* [real-time] With RTRNN_ON_NONFINITE_HOLD: after `steps` held timesteps in a row the next bad one is an error, until a good one comes.
+ * 0, as a stream begins: any number may be held. */
+RTRNN_API rtrnn_status rtrnn_stream_set_hold_steps(rtrnn_stream* stream, uint64_t steps) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+
+/* [real-time] [any thread] Timesteps taken; timesteps refused or held because of a NaN or infinity; timesteps held since the last good one;
+ * timesteps of which an output was changed by its limits. */
 RTRNN_API uint64_t rtrnn_stream_steps(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API uint64_t rtrnn_stream_nonfinite_count(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API uint64_t rtrnn_stream_held_in_a_row(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API uint64_t rtrnn_stream_limited_count(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+/* [real-time] Memory besides the plan's. */
 RTRNN_API size_t rtrnn_stream_memory_bytes(const rtrnn_stream* stream) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
 /* ---- Batch: independent streams in lockstep, each with the bits it would have alone ------------------------------------------------ */
@@ -214,8 +236,11 @@ RTRNN_API rtrnn_status rtrnn_batch_prepare(rtrnn_batch* batch) RTRNN_NOEXCEPT RT
 RTRNN_API rtrnn_status rtrnn_batch_reset(rtrnn_batch* batch, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_batch_get_state(const rtrnn_batch* batch, size_t i, float* state, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_batch_set_state(rtrnn_batch* batch, size_t i, const float* state, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
-/* [real-time] Steps of stream i that were refused or held because of a NaN or infinity. */
+/* [real-time] rtrnn_stream_set_hold_steps of each stream. */
+RTRNN_API rtrnn_status rtrnn_batch_set_hold_steps(rtrnn_batch* batch, uint64_t steps) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+/* [real-time] [any thread] Steps of stream i that were refused or held because of a NaN or infinity; that an output limit acted in. */
 RTRNN_API uint64_t rtrnn_batch_nonfinite_count(const rtrnn_batch* batch, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API uint64_t rtrnn_batch_limited_count(const rtrnn_batch* batch, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
 /* ---- Loop: a thread that steps a stream once per period, from the latest observation to an action ------------------------------------ */
 
@@ -286,7 +311,8 @@ RTRNN_API const char* rtrnn_loop_notes(const rtrnn_loop* loop) RTRNN_NOEXCEPT;
 RTRNN_API size_t rtrnn_loop_input_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API size_t rtrnn_loop_output_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
-/* [real-time] (the clock is read, on Linux without a system call) Hands over an observation of `size` values. While the loop runs or not; one thread at a time. */
+/* [real-time] (the clock is read, on Linux without a system call) Hands over an observation of `size` values. While the loop runs or not;
+ * one thread at a time. */
 RTRNN_API rtrnn_status rtrnn_loop_observe(rtrnn_loop* loop, const float* values, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] The latest action, into `values` (`size` of them; left alone while there is none); `info` may be NULL. Any thread. */
 RTRNN_API rtrnn_status rtrnn_loop_action(const rtrnn_loop* loop, float* values, size_t size, rtrnn_loop_action_info* info) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;

@@ -26,6 +26,7 @@ rtrnn_status rtrnn_batch_create(const rtrnn_plan* plan, size_t count, rtrnn_on_n
     if (!valid(plan)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_batch_create: the plan is NULL, freed or not a plan");
     if (!known(on_nonfinite)) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_batch_create: on_nonfinite is none of the three");
     if (!count) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_batch_create: a batch needs at least one stream");
+    if (count > UINT32_MAX) return fail(RTRNN_OUT_OF_MEMORY, "rtrnn_batch_create: more streams than any memory holds");
     return guarded([&] { *batch = new rtrnn_batch(rtrnn::Batch(plan->plan, count, static_cast<rtrnn::OnNonFinite>(on_nonfinite))); });
 }
 
@@ -90,6 +91,16 @@ rtrnn_status rtrnn_batch_set_state(rtrnn_batch* batch, size_t i, const float* st
     if (!claim) return RTRNN_BUSY;
     if (!good(batch, i, state, size)) return RTRNN_INVALID_ARGUMENT;
     return !size || batch->batch.stream(i).set_state(state) ? RTRNN_OK : RTRNN_NONFINITE_INPUT;
+}
+
+rtrnn_status rtrnn_batch_set_hold_steps(rtrnn_batch* batch, uint64_t steps) noexcept {
+    if (!valid(batch)) return RTRNN_INVALID_HANDLE;
+    batch->batch.set_hold_steps(steps);
+    return RTRNN_OK;
+}
+
+uint64_t rtrnn_batch_limited_count(const rtrnn_batch* batch, size_t i) noexcept {
+    return valid(batch) && i < batch->batch.size() ? batch->batch.stream(i).counters().limited.get() : 0;
 }
 
 uint64_t rtrnn_batch_nonfinite_count(const rtrnn_batch* batch, size_t i) noexcept {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "capi/capi.hpp"
@@ -68,6 +69,21 @@ rtrnn_status release(Handle* handle, const char* what) noexcept {
     delete handle;
     return RTRNN_OK;
 #endif
+}
+
+// A caller built with an older header would have a shorter struct of options; one with a newer header has a longer one, whose rest must be
+// zero, since it asks for what this library does not know. Throws Error.
+template <class Options>
+void check_options(const Options& given, const char* what) {
+    constexpr std::size_t largest = 4096;
+    const std::size_t size = given.struct_size;
+    if (size < sizeof(Options) || size > largest)
+        throw Error(ErrorKind::invalid_argument, std::string(what) + ": struct_size is " + std::to_string(size) + ", expected " +
+                                                     std::to_string(sizeof(Options)));
+    const auto* bytes = reinterpret_cast<const unsigned char*>(&given);
+    bool more = given.reserved != 0;
+    for (std::size_t i = sizeof(Options); i < size; ++i) more = more || bytes[i];
+    if (more) throw Error(ErrorKind::unsupported, std::string(what) + ": something is set that rtrnn " RTRNN_VERSION " does not know");
 }
 
 // The statuses of a step have the same numbers on both sides.

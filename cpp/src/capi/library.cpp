@@ -2,6 +2,7 @@
 #include <array>
 #include <mutex>
 #include <new>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 
@@ -43,6 +44,8 @@ rtrnn_status failed_with_exception() noexcept {
     } catch (const Error& error) {
         return fail(::status_of(error.kind()), error.what());
     } catch (const std::bad_alloc&) {
+        return fail(RTRNN_OUT_OF_MEMORY, "out of memory");
+    } catch (const std::length_error&) {   // more than any memory could hold
         return fail(RTRNN_OUT_OF_MEMORY, "out of memory");
     } catch (const std::system_error& error) {
         return fail(RTRNN_SYSTEM, error.what());
@@ -100,7 +103,8 @@ const char* rtrnn_status_text(rtrnn_status status) noexcept {
         case RTRNN_BUSY: return "another thread is using the handle";
         case RTRNN_INVALID_ARGUMENT: return "an argument is NULL, of a wrong size or unknown";
         case RTRNN_INVALID_HANDLE: return "the handle is NULL, freed or of another kind";
-        case RTRNN_STATE_MISMATCH: return "the saved state belongs to another network";
+        case RTRNN_STATE_MISMATCH: return "the state belongs to another network";
+        case RTRNN_STATE_DAMAGED: return "no saved state, or a damaged one";
         case RTRNN_INVALID_FILE: return "no .rtrnn file, or a damaged one";
         case RTRNN_UNSUPPORTED: return "not supported";
         case RTRNN_IO: return "the file could not be read";

@@ -52,8 +52,7 @@ rtrnn_status rtrnn_loop_create(const rtrnn_stream* stream, const rtrnn_loop_opti
         rtrnn_loop_options found;
         rtrnn_loop_options_init(&found, sizeof found);
         if (options) {
-            if (options->struct_size != sizeof found)
-                throw Error(ErrorKind::invalid_argument, "rtrnn_loop_options: unknown struct_size; use rtrnn_loop_options_init");
+            rtrnn::capi::check_options(*options, "rtrnn_loop_options");
             found = *options;
         }
         rtrnn::LoopOptions made;

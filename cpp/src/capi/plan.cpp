@@ -1,6 +1,4 @@
 // rtrnn.h: plans.
-#include <algorithm>
-#include <cstddef>
 #include <cstring>
 
 #include "capi/calls.hpp"
@@ -14,22 +12,12 @@ using rtrnn::capi::fail;
 using rtrnn::capi::guarded;
 using rtrnn::capi::valid;
 
-constexpr std::size_t largest_struct = 4096;
-
 std::string text(const char* value, const char* fallback) { return value && *value ? value : fallback; }
 
-// A caller built with an older header has a shorter struct; one with a newer header has a longer one, whose rest must be zero, since it
-// asks for what this library does not know.
 rtrnn::PlanOptions read(const rtrnn_options* given) {
     rtrnn::PlanOptions options;
     if (!given) return options;
-    const std::size_t size = given->struct_size;
-    if (size < sizeof(rtrnn_options) || size > largest_struct)
-        throw Error(ErrorKind::invalid_argument, "options: struct_size is " + std::to_string(size) + ", expected " +
-                                                     std::to_string(sizeof(rtrnn_options)) + " (start from RTRNN_OPTIONS_INIT)");
-    const auto* bytes = reinterpret_cast<const unsigned char*>(given);
-    if (given->reserved || std::any_of(bytes + sizeof(rtrnn_options), bytes + size, [](unsigned char byte) { return byte != 0; }))
-        throw Error(ErrorKind::unsupported, "options: something is set that rtrnn " RTRNN_VERSION " does not know");
+    rtrnn::capi::check_options(*given, "rtrnn_options");
     options.weights = text(given->weights, "f32");
     options.isa = text(given->isa, "");
     if (given->override_count && !given->overrides) throw Error(ErrorKind::invalid_argument, "options: overrides is NULL");
@@ -38,6 +26,7 @@ rtrnn::PlanOptions read(const rtrnn_options* given) {
         if (!one.matrix || !one.weights) throw Error(ErrorKind::invalid_argument, "options: an override holds NULL");
         options.overrides[one.matrix] = one.weights;
     }
+    if (given->limits) options.limits = given->limits;
     if (given->threads > 1) throw Error(ErrorKind::unsupported, "options: threads is " + std::to_string(given->threads) + ", this release steps on one");
     return options;
 }
@@ -125,6 +114,7 @@ const char* rtrnn_plan_metadata(const rtrnn_plan* plan, const char* key) noexcep
 }
 
 uint64_t rtrnn_plan_fingerprint(const rtrnn_plan* plan) noexcept { return valid(plan) ? plan->plan->fingerprint() : 0; }
+uint64_t rtrnn_plan_structure(const rtrnn_plan* plan) noexcept { return valid(plan) ? plan->plan->structure() : 0; }
 const char* rtrnn_plan_isa(const rtrnn_plan* plan) noexcept { return valid(plan) ? plan->plan->kernels().name : nullptr; }
 size_t rtrnn_plan_constant_bytes(const rtrnn_plan* plan) noexcept { return valid(plan) ? plan->plan->constant_bytes() : 0; }
 

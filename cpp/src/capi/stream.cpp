@@ -23,22 +23,21 @@ static_assert(static_cast<int>(rtrnn::OnNonFinite::error) == RTRNN_ON_NONFINITE_
 
 const rtrnn::Plan& plan_of(const rtrnn_stream* stream) noexcept { return stream->stream.plan(); }
 
-// What stands before the floats of a saved state.
-struct SavedHeader {
-    char kind[8];
-    std::uint64_t fingerprint, size;
-};
-constexpr char saved_kind[8] = {'r', 't', 'r', 'n', 'n', 's', 't', '1'};
-
-SavedHeader header_of(const rtrnn_stream* stream) noexcept {
-    SavedHeader header;
-    std::memcpy(header.kind, saved_kind, sizeof saved_kind);
-    header.fingerprint = plan_of(stream).fingerprint();
-    header.size = plan_of(stream).state_size();
-    return header;
-}
-
 std::size_t state_bytes(const rtrnn_stream* stream) noexcept { return plan_of(stream).state_size() * sizeof(float); }
+
+rtrnn_status restore(rtrnn_stream* stream, const void* data, std::size_t bytes, bool any_weights) noexcept RTRNN_NONBLOCKING {
+    if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
+    if (!data) return RTRNN_INVALID_ARGUMENT;
+    switch (stream->stream.restore(data, bytes, any_weights)) {
+        case rtrnn::Restored::ok: return RTRNN_OK;
+        case rtrnn::Restored::damaged: return RTRNN_STATE_DAMAGED;
+        case rtrnn::Restored::mismatch: return RTRNN_STATE_MISMATCH;
+        case rtrnn::Restored::nonfinite: return RTRNN_NONFINITE_INPUT;
+    }
+    return RTRNN_INTERNAL;
+}
 
 }  // namespace
 
@@ -171,30 +170,42 @@ rtrnn_status rtrnn_stream_set_state(rtrnn_stream* stream, const float* state, si
     return stream->stream.set_state(state) ? RTRNN_OK : RTRNN_NONFINITE_INPUT;
 }
 
-size_t rtrnn_stream_saved_bytes(const rtrnn_stream* stream) noexcept { return valid(stream) ? sizeof(SavedHeader) + state_bytes(stream) : 0; }
+size_t rtrnn_stream_saved_bytes(const rtrnn_stream* stream) noexcept { return valid(stream) ? stream->stream.saved_bytes() : 0; }
 
 rtrnn_status rtrnn_stream_save(const rtrnn_stream* stream, void* data, size_t bytes) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
     const Claim claim(stream);
     if (!claim) return RTRNN_BUSY;
-    if (!data || bytes != rtrnn_stream_saved_bytes(stream)) return RTRNN_INVALID_ARGUMENT;
-    const SavedHeader header = header_of(stream);
-    std::memcpy(data, &header, sizeof header);
-    std::memcpy(static_cast<char*>(data) + sizeof header, stream->stream.state(), state_bytes(stream));
+    if (!data || bytes != stream->stream.saved_bytes()) return RTRNN_INVALID_ARGUMENT;
+    stream->stream.save(data);
     return RTRNN_OK;
 }
 
-rtrnn_status rtrnn_stream_restore(rtrnn_stream* stream, const void* data, size_t bytes) noexcept {
+rtrnn_status rtrnn_stream_restore(rtrnn_stream* stream, const void* data, size_t bytes) noexcept { return restore(stream, data, bytes, false); }
+rtrnn_status rtrnn_stream_restore_any_weights(rtrnn_stream* stream, const void* data, size_t bytes) noexcept {
+    return restore(stream, data, bytes, true);
+}
+
+rtrnn_status rtrnn_stream_swap(rtrnn_stream* stream, rtrnn_stream* other) noexcept {
+    if (!valid(stream) || !valid(other)) return RTRNN_INVALID_HANDLE;
+    if (stream == other) return RTRNN_OK;
+    const Claim claim(stream), claim_of_other(other);
+    if (!claim || !claim_of_other) return RTRNN_BUSY;
+    return stream->stream.swap(other->stream) ? RTRNN_OK : RTRNN_STATE_MISMATCH;
+}
+
+rtrnn_status rtrnn_stream_set_hold_steps(rtrnn_stream* stream, uint64_t steps) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
-    if (!data || reinterpret_cast<std::uintptr_t>(data) % alignof(float)) return RTRNN_INVALID_ARGUMENT;
-    const SavedHeader expected = header_of(stream);
-    if (bytes != sizeof expected + state_bytes(stream) || std::memcmp(data, &expected, sizeof expected) != 0) return RTRNN_STATE_MISMATCH;
-    const char* state = static_cast<const char*>(data) + sizeof expected;
-    return rtrnn_stream_set_state(stream, reinterpret_cast<const float*>(state), plan_of(stream).state_size());
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
+    stream->stream.set_hold_steps(steps);
+    return RTRNN_OK;
 }
 
 uint64_t rtrnn_stream_steps(const rtrnn_stream* stream) noexcept { return valid(stream) ? stream->stream.steps() : 0; }
 uint64_t rtrnn_stream_nonfinite_count(const rtrnn_stream* stream) noexcept { return valid(stream) ? stream->stream.nonfinite_count() : 0; }
+uint64_t rtrnn_stream_held_in_a_row(const rtrnn_stream* stream) noexcept { return valid(stream) ? stream->stream.counters().held_in_a_row.get() : 0; }
+uint64_t rtrnn_stream_limited_count(const rtrnn_stream* stream) noexcept { return valid(stream) ? stream->stream.counters().limited.get() : 0; }
 size_t rtrnn_stream_memory_bytes(const rtrnn_stream* stream) noexcept { return valid(stream) ? stream->stream.memory_bytes() : 0; }
 
 }  // extern "C"

@@ -213,6 +213,12 @@ void Graph::add_output(const std::string& name, const std::string& value) {
     outputs_.push_back({name, value});
 }
 
+void Graph::set_output(std::size_t i, const std::string& value) {
+    Output& output = outputs_.at(i);
+    if (shape(value) != output_shape(i)) fail("output " + quoted(output.name) + ": expected a value of shape " + to_string(output_shape(i)));
+    output.value = value;
+}
+
 void Graph::validate() const {
     if (outputs_.empty()) fail("the graph has no output");
     for (const State& state : states_)
@@ -255,6 +261,29 @@ std::uint64_t Graph::fingerprint() const {
         hash.text(node.op), hash(node.inputs), hash(node.outputs);
         for (const auto& [key, value] : node.attributes) hash.text(key), std::visit(hash, value);
     }
+    return hash.value();
+}
+
+std::uint64_t Graph::structure() const {
+    Hash hash;
+    std::unordered_map<std::string, std::size_t> tensors;   // numbered in the order in which they are met
+    const auto reference = [&](const std::string& name) {
+        if (name.empty()) return hash.word(~std::uint64_t{0});
+        const Value& found = value(name);
+        const bool tensor = found.kind == ValueKind::tensor;
+        hash.word(static_cast<std::uint64_t>(found.kind));
+        hash.word(tensor ? tensors.emplace(name, tensors.size()).first->second : found.index);
+        hash.word(found.output);
+        hash.shape(found.shape);
+    };
+    for (const Input& input : inputs_) hash.text(input.name), hash.shape(input.shape);
+    for (const Node& node : nodes_) {
+        hash.text(node.op), hash.word(node.inputs.size());
+        for (const std::string& input : node.inputs) reference(input);
+        for (const auto& [key, value] : node.attributes) hash.text(key), std::visit(hash, value);
+    }
+    for (const State& state : states_) hash.text(state.name), hash.shape(state.shape), reference(state.next);
+    for (const Output& output : outputs_) hash.text(output.name), reference(output.value);
     return hash.value();
 }
 

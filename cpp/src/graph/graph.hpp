@@ -98,6 +98,7 @@ public:
     void add_node(Node node);
     void set_next(const std::string& state, const std::string& value);
     void add_output(const std::string& name, const std::string& value);
+    void set_output(std::size_t i, const std::string& value);   // of the same shape
 
     // Checks what can only be known at the end: at least one output, every state has a next value. Weights that hold
     // NaN or infinity are refused.
@@ -122,6 +123,9 @@ public:
     bool is_causal() const;
     // A hash over everything but the metadata; equal Graphs have equal fingerprints.
     std::uint64_t fingerprint() const;
+    // A hash over what the states mean: inputs, outputs and states by name and shape, nodes and how they are connected. Weights and their
+    // names do not count, so that it is the same for a network that was trained further.
+    std::uint64_t structure() const;
 
 private:
     void claim(const std::string& name, const char* what) const;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "export.hpp"
@@ -15,6 +16,8 @@ struct PlanOptions {
     // Matrices with a precision of their own, by "NODE.ROLE"; roles are weight_ih, weight_hh, weight_hr and weight (of a linear).
     // Not for networks with reverse layers.
     std::map<std::string, std::string> overrides = {};
+    // Limits of the outputs, as JSON (limits.hpp); "" for none. Without it those of the Graph's metadata hold.
+    std::optional<std::string> limits = {};
 };
 
 // A precision as it is asked for. i8 and i8a14 differ in the operand that a recurrent matrix takes, of 8 or of 14 bits: the entries of a

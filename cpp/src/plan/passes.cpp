@@ -40,7 +40,7 @@ private:
             else if ((level % 2 != 0) != is_reverse(node)) ++level;
             for (const std::string& value : node.outputs) changed = set(value, level) || changed;
         }
-        for (const State& state : graph_.states()) changed = set(state.name, of(state.next)) || changed;
+        for (const State& state : graph_.states()) changed = set(state.name, std::max(0, of(state.next))) || changed;   // 0: a tensor is next
         return changed;
     }
 

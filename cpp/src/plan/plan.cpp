@@ -10,6 +10,7 @@
 
 #include "kernels/dispatch.hpp"
 #include "plan/arena.hpp"
+#include "plan/limits.hpp"
 
 namespace rtrnn {
 namespace {
@@ -35,10 +36,13 @@ void refuse_what_cannot_stream(const Graph& graph) {
 
 }  // namespace
 
-Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_kernels(options.isa)), fingerprint_(graph.fingerprint()) {
+Plan::Plan(const Graph& unlimited, const PlanOptions& options) : kernels_(&select_kernels(options.isa)) {
     PrecisionChoice precisions(options);
-    graph.validate();
-    refuse_what_cannot_stream(graph);
+    unlimited.validate();
+    refuse_what_cannot_stream(unlimited);
+    const Graph graph = with_limits(unlimited, options);
+    fingerprint_ = graph.fingerprint();
+    structure_ = graph.structure();
 
     const std::vector<PlanNode> program = make_program(graph);
     Placement placement = place_values(graph, program);
@@ -68,12 +72,26 @@ Plan::Plan(const Graph& graph, const PlanOptions& options) : kernels_(&select_ke
     precisions.check_all_used();
     matrices_ = precisions.chosen();
     lay_out(graph, placement, lowering);
+    if (graph.has_value(limit_count_name) && !unlimited.has_value(limit_count_name))
+        for (const Slot& state : states_)
+            if (state.name == limit_count_name) limit_count_ = state.offset - state_offset_;
 
     constant_bytes_ = lowering.constant_bytes;
     float_constants_ = std::move(lowering.float_constants);
     index_constants_ = std::move(lowering.index_constants);
     byte_constants_ = std::move(lowering.byte_constants);
     args_ = std::move(lowering.args);
+}
+
+// The hash alone is no proof: memory must be safe with files that were made to deceive it.
+bool Plan::same_structure(const Plan& other) const noexcept {
+    const auto same = [](const std::vector<Slot>& a, const std::vector<Slot>& b) noexcept RTRNN_NONBLOCKING {
+        if (a.size() != b.size()) return false;
+        for (std::size_t i = 0; i < a.size(); ++i)
+            if (a[i].size != b[i].size || a[i].offset != b[i].offset) return false;
+        return true;
+    };
+    return structure_ == other.structure_ && same(inputs_, other.inputs_) && same(outputs_, other.outputs_) && same(states_, other.states_);
 }
 
 void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& lowering) {

@@ -28,7 +28,8 @@ struct Slot {
 
 class RTRNN_EXPORT Plan {
 public:
-    // Allocates everything a step needs but the arena. Throws Error(unsupported) for a Graph that is not causal, for a precision
+    // Allocates everything a step needs but the arena. Outputs get the limits that options or metadata ask for (limits.hpp), and the
+    // fingerprint is that of the Graph with them. Throws Error(unsupported) for a Graph that is not causal, for a precision
     // this release does not have and for weights that do not fit theirs.
     explicit Plan(const Graph& graph, const PlanOptions& options = {});
 
@@ -48,6 +49,13 @@ public:
     const float* initial_state() const { return initial_state_.get(); }
     std::size_t arena_size() const { return arena_size_; }
     std::uint64_t fingerprint() const { return fingerprint_; }
+    // Whether a state of one is a state of the other: the same Graph but for its weights, and limits of the same kinds, if any.
+    bool same_structure(const Plan& other) const noexcept RTRNN_NONBLOCKING;
+    std::uint64_t structure() const { return structure_; }
+
+    // Where among the states timesteps are counted in which a limit acted, for the Stream to take away; no_count where there are no limits.
+    static constexpr std::size_t no_count = static_cast<std::size_t>(-1);
+    std::size_t limit_count() const { return limit_count_; }
 
     // An even or an odd step: its calls, and what is left to do after them when the blocks are taken for each other.
     struct Turn {
@@ -74,11 +82,11 @@ private:
     void make_commit(const Placement& placement, const std::vector<std::size_t>& offsets, bool odd);
 
     const KernelTable* kernels_;
-    std::uint64_t fingerprint_;
+    std::uint64_t fingerprint_ = 0, structure_ = 0;
     std::map<std::string, const NamedPrecision*> matrices_;
     std::vector<Slot> inputs_, outputs_, states_;
     std::size_t committed_offset_ = 0, pending_offset_ = 0, committed_size_ = 0, state_offset_ = 0, state_size_ = 0;
-    std::size_t input_size_ = 0, arena_size_ = 0, constant_bytes_ = 0;
+    std::size_t input_size_ = 0, arena_size_ = 0, constant_bytes_ = 0, limit_count_ = no_count;
     AlignedArray<float> initial_state_;
     Turn turns_[2];   // even and odd
     std::vector<Segment> segments_;

@@ -28,8 +28,8 @@ Batch::Batch(const Batch& other) : Batch(other.plan_, other.size(), other.stream
         const Stream& theirs = other.streams_[n];
         mine.prepared_ = theirs.prepared_;
         mine.odd_ = theirs.odd_;
-        mine.steps_ = theirs.steps_;
-        mine.nonfinite_ = theirs.nonfinite_;
+        mine.hold_steps_ = theirs.hold_steps_;
+        mine.counters_ = theirs.counters_;
     }
 }
 
@@ -61,6 +61,12 @@ void Batch::make_even(Stream& stream) noexcept {
     std::memcpy(stream.states(), states, plan_->state_size() * sizeof(float));
 }
 
+// Of the first `count` Streams, in a step that failed.
+void Batch::take_back_holds(std::size_t count) noexcept {
+    for (std::size_t n = 0; n < count; ++n)
+        if (status_[n] == Status::held) streams_[n].counters_.held_in_a_row.set(streams_[n].counters_.held_in_a_row.get() - 1);
+}
+
 Status Batch::step(const float* const* inputs, float* const* outputs, std::size_t* failed_at) noexcept {
     const Plan& plan = *plan_;
     const KernelTable& kernels = plan.kernels();
@@ -81,7 +87,7 @@ Status Batch::step(const float* const* inputs, float* const* outputs, std::size_
             const std::size_t size = plan.inputs()[i].size;
             finite = kernels.take(inputs[i] + n * size, streams_[n].input(i), size) && finite;
         }
-        if (check && !finite && !refuse(n, Status::nonfinite_input)) return worst;
+        if (check && !finite && !refuse(n, Status::nonfinite_input)) return take_back_holds(n), worst;
     }
     for (std::size_t first = 0; first < size(); first += turn_) {
         const std::size_t count = std::min(turn_, size() - first);
@@ -96,12 +102,12 @@ Status Batch::step(const float* const* inputs, float* const* outputs, std::size_
         if (!check || failed || status_[n] != Status::ok) continue;
         failed = !is_finite(kernels, commit, arena(n)) && !refuse(n, Status::nonfinite_result);
     }
-    if (failed) return worst;
+    if (failed) return take_back_holds(size()), worst;
     for (std::size_t n = 0; n < size(); ++n) {
         if (status_[n] == Status::ok) {
             kernels.commit(commit, arena(n), nullptr, false);
             std::memcpy(arena(n) + plan.state_offset(), arena(n) + commit.states.offset, plan.state_size() * sizeof(float));
-            ++streams_[n].steps_;
+            streams_[n].accept(1);
         }
         for (std::size_t i = 0; i < plan.outputs().size(); ++i) {
             const std::size_t size = plan.outputs()[i].size;

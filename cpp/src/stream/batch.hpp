@@ -31,11 +31,16 @@ public:
     Stream& stream(std::size_t i) noexcept RTRNN_NONBLOCKING { return streams_[i]; }
     const Stream& stream(std::size_t i) const noexcept RTRNN_NONBLOCKING { return streams_[i]; }
     const Plan& plan() const noexcept RTRNN_NONBLOCKING { return *plan_; }
+    // Stream::set_hold_steps of each.
+    void set_hold_steps(std::uint64_t steps) noexcept RTRNN_NONBLOCKING {
+        for (Stream& stream : streams_) stream.set_hold_steps(steps);
+    }
 
 private:
     void run(const std::vector<Call>& calls, std::size_t first, std::size_t count) noexcept RTRNN_NONBLOCKING;
     void prepare(std::size_t first, std::size_t count) noexcept RTRNN_NONBLOCKING;
     void make_even(Stream& stream) noexcept RTRNN_NONBLOCKING;
+    void take_back_holds(std::size_t count) noexcept RTRNN_NONBLOCKING;
     float* arena(std::size_t n) noexcept RTRNN_NONBLOCKING { return memory_.get() + n * stride_; }
 
     std::shared_ptr<const Plan> plan_;

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "error.hpp"
+#include "plan/limits.hpp"
 
 namespace rtrnn {
 namespace {
@@ -13,7 +14,10 @@ constexpr std::size_t most_idle = 4;   // sets of Streams kept for later runs
 
 }  // namespace
 
-Sequence::Sequence(const Graph& graph, const PlanOptions& options, OnNonFinite on_nonfinite) : on_nonfinite_(on_nonfinite), is_whole_(graph.is_causal()) {
+Sequence::Sequence(const Graph& unlimited, const PlanOptions& given, OnNonFinite on_nonfinite) : on_nonfinite_(on_nonfinite), is_whole_(unlimited.is_causal()) {
+    const Graph graph = with_limits(unlimited, given);
+    PlanOptions options = given;
+    options.limits = "";   // they are in the Graph now
     std::map<std::string, std::size_t> index;
     const auto value = [&](const std::string& name) {
         const auto [found, is_new] = index.emplace(name, value_sizes_.size());

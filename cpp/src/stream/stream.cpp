@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "stream/float_mode.hpp"
 
@@ -29,7 +30,7 @@ Stream::Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite, float
 
 Stream::Stream(const Stream& other)
     : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_)).release()), on_nonfinite_(other.on_nonfinite_), prepared_(other.prepared_),
-      odd_(other.odd_), steps_(other.steps_), nonfinite_(other.nonfinite_) {
+      odd_(other.odd_), hold_steps_(other.hold_steps_), counters_(other.counters_) {
     std::memcpy(arena_.get(), other.arena_.get(), total_floats(*plan_) * sizeof(float));
 }
 
@@ -55,13 +56,25 @@ Status Stream::advance(float* y) noexcept {
     prepared_ = false;
     if (!plan.kernels().commit(turn.commit, arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return reject(Status::nonfinite_result);
     odd_ = !odd_;
-    ++steps_;
+    accept(1);
     return Status::ok;
 }
 
 Status Stream::reject(Status status) noexcept {
-    ++nonfinite_;
-    return on_nonfinite_ == OnNonFinite::hold ? Status::held : status;
+    counters_.nonfinite.add(1);
+    const bool hold = on_nonfinite_ == OnNonFinite::hold && (hold_steps_ == 0 || counters_.held_in_a_row.get() < hold_steps_);
+    if (!hold) return status;
+    counters_.held_in_a_row.add(1);
+    return Status::held;
+}
+
+void Stream::accept(std::uint64_t timesteps) noexcept {
+    counters_.steps.add(timesteps);
+    counters_.held_in_a_row.set(0);
+    if (plan_->limit_count() == Plan::no_count) return;
+    float& limited = states()[plan_->limit_count()];
+    if (limited >= 1 && limited <= static_cast<float>(timesteps)) counters_.limited.add(static_cast<std::uint64_t>(limited));
+    limited = 0;
 }
 
 void Stream::prepare() noexcept {
@@ -87,6 +100,7 @@ void Stream::warm() noexcept {
 void Stream::reset() noexcept {
     odd_ = false;
     prepared_ = false;
+    counters_.held_in_a_row.set(0);
     std::memset(arena_.get() + plan_->committed_offset(), 0, plan_->committed_size() * sizeof(float));
     std::memcpy(states(), plan_->initial_state(), plan_->state_size() * sizeof(float));
 }
@@ -112,7 +126,7 @@ Status Stream::process(const float* const* inputs, float* const* outputs, std::s
         done += together;
         if (together > 1 && block_->run({inputs, outputs, row, step}, together, states(), arena_.get() + plan_->committed_offset(), on_nonfinite_ != OnNonFinite::propagate)) {
             prepared_ = false;
-            steps_ += together;
+            accept(together);
             continue;
         }
         // One by one; after a block that was refused this finds the timestep that is to blame.
@@ -151,7 +165,7 @@ void Stream::checkpoint() noexcept {
     float* checkpoint = arena_.get() + plan_->arena_size();
     std::memcpy(checkpoint, arena_.get() + plan_->committed_offset(), outputs * sizeof(float));
     std::memcpy(checkpoint + outputs, states(), plan_->state_size() * sizeof(float));
-    checkpoint_steps_ = steps_;
+    checkpoint_counters_ = counters_;
 }
 
 void Stream::rollback() noexcept {
@@ -159,8 +173,23 @@ void Stream::rollback() noexcept {
     const float* checkpoint = arena_.get() + plan_->arena_size();
     std::memcpy(arena_.get() + plan_->committed_offset(), checkpoint, outputs * sizeof(float));
     std::memcpy(states(), checkpoint + outputs, plan_->state_size() * sizeof(float));
-    steps_ = checkpoint_steps_;
+    checkpoint_counters_.nonfinite = counters_.nonfinite;   // what was met was met
+    counters_ = checkpoint_counters_;
     prepared_ = false;
+}
+
+bool Stream::swap(Stream& other) noexcept {
+    if (!plan_->same_structure(*other.plan_) || !arena_.get_deleter().owned || !other.arena_.get_deleter().owned) return false;
+    if (&other == this) return true;
+    // Inputs and outputs lie in front of the states.
+    std::memcpy(other.arena_.get(), arena_.get(), plan_->state_offset() * sizeof(float));
+    std::memcpy(other.states(), states(), plan_->state_size() * sizeof(float));
+    plan_.swap(other.plan_);
+    arena_.swap(other.arena_);
+    block_.swap(other.block_);
+    std::swap(odd_, other.odd_);
+    prepared_ = other.prepared_ = false;
+    return true;
 }
 
 std::size_t Stream::memory_bytes() const noexcept { return sizeof *this + total_floats(*plan_) * sizeof(float) + (block_ ? block_->memory_bytes() : 0); }

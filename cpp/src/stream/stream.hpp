@@ -1,7 +1,8 @@
 // Stream: one sequence in progress. All its memory is one aligned arena, allocated and touched when it is created.
 //
 // Every member but the constructors and reserve is noexcept, allocates nothing, takes no lock, makes no system call, and may be called from a
-// real-time thread. One Stream belongs to one thread at a time; Streams of one Plan are independent.
+// real-time thread. One Stream belongs to one thread at a time, but for its counters, which any thread may read; Streams of one Plan are
+// independent.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +12,7 @@
 #include "plan/plan.hpp"
 #include "rtrnn/realtime.h"
 #include "stream/block.hpp"
+#include "stream/counter.hpp"
 
 namespace rtrnn {
 
@@ -19,14 +21,16 @@ enum class OnNonFinite { error, hold, propagate };
 enum class Status {
     ok,
     held,               // hold: the input or the new state was not finite; outputs and state are those of the last good step
-    nonfinite_input,    // error: an input is NaN or infinite; outputs and state are as before
-    nonfinite_result    // error: an output or a state would become NaN or infinite; outputs and state are as before
+    nonfinite_input,    // error, or held too often in a row: an input is NaN or infinite; outputs and state are as before
+    nonfinite_result    // likewise: an output or a state would become NaN or infinite; outputs and state are as before
 };
+
+enum class Restored { ok, damaged, mismatch, nonfinite };   // all but ok: nothing was changed
 
 class RTRNN_EXPORT Stream {
 public:
     explicit Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite = OnNonFinite::error);
-    Stream(const Stream& other);   // a fork: same state, same buffers' contents, its own memory
+    Stream(const Stream& other);   // a fork: same state, same buffers' contents, same counters, its own memory
     Stream(Stream&&) noexcept = default;
     Stream& operator=(const Stream&) = delete;
     Stream& operator=(Stream&&) noexcept = default;
@@ -41,7 +45,7 @@ public:
     // Brings what the next step will use into the caches, code as well as weights: takes a step on whatever the inputs hold, throws its
     // result away and prepares anew. Changes no result. For a loop that waits for an observation.
     void warm() noexcept RTRNN_NONBLOCKING;
-    // Back to the initial state; outputs become zero.
+    // Back to the initial state; outputs become zero, and no step counts as held any more.
     void reset() noexcept RTRNN_NONBLOCKING;
 
     // `count` timesteps: inputs[i] holds (count, size of input i) floats, outputs[i] receives (count, size of output i). Bits are those
@@ -63,12 +67,27 @@ public:
     // False, with nothing changed, when a value is not finite and the Stream does not propagate such values.
     bool set_state(const float* state) noexcept RTRNN_NONBLOCKING;
 
+    // Outputs, state and what else the next steps depend on, as bytes that know their network (saved_state.cpp): `restore` continues from there
+    // bit for bit, also with other precisions or another instruction set. `data` needs no alignment. A state of other weights is a
+    // mismatch unless `any_weights`; then the same structure is enough (Plan::same_structure). restore() uses the checkpoint's memory.
+    std::size_t saved_bytes() const noexcept RTRNN_NONBLOCKING;
+    void save(void* data) const noexcept RTRNN_NONBLOCKING;
+    Restored restore(const void* data, std::size_t bytes, bool any_weights = false) noexcept RTRNN_NONBLOCKING;
+
+    // Goes on with the Plan of `other`, which was made beforehand, and takes inputs, outputs and state along; policy and counters stay. `other`
+    // gets the former Plan and memory, to be freed where that may take time, or to swap back. Addresses of inputs, outputs and state
+    // are others afterwards. False, with nothing changed, unless the Plans have the same structure.
+    bool swap(Stream& other) noexcept RTRNN_NONBLOCKING;
+
     const Plan& plan() const noexcept RTRNN_NONBLOCKING { return *plan_; }
     const std::shared_ptr<const Plan>& shared_plan() const noexcept RTRNN_NONBLOCKING { return plan_; }
     OnNonFinite on_nonfinite() const noexcept RTRNN_NONBLOCKING { return on_nonfinite_; }
-    std::uint64_t steps() const noexcept RTRNN_NONBLOCKING { return steps_; }
-    // Steps that were refused or held because of a NaN or an infinity.
-    std::uint64_t nonfinite_count() const noexcept RTRNN_NONBLOCKING { return nonfinite_; }
+    // After so many held steps in a row the next is an error; 0: never.
+    std::uint64_t hold_steps() const noexcept RTRNN_NONBLOCKING { return hold_steps_; }
+    void set_hold_steps(std::uint64_t steps) noexcept RTRNN_NONBLOCKING { hold_steps_ = steps; }
+    const Counters& counters() const noexcept RTRNN_NONBLOCKING { return counters_; }   // for any thread
+    std::uint64_t steps() const noexcept RTRNN_NONBLOCKING { return counters_.steps.get(); }
+    std::uint64_t nonfinite_count() const noexcept RTRNN_NONBLOCKING { return counters_.nonfinite.get(); }
     std::size_t memory_bytes() const noexcept RTRNN_NONBLOCKING;
 
 private:
@@ -79,6 +98,8 @@ private:
     // A step on row t of a sequence.
     Status step_row(const float* const* inputs, float* const* outputs, std::size_t t) noexcept RTRNN_NONBLOCKING;
     Status reject(Status status) noexcept RTRNN_NONBLOCKING;
+    // Counts timesteps whose outputs and states are committed.
+    void accept(std::uint64_t timesteps) noexcept RTRNN_NONBLOCKING;
     Status advance(float* y) noexcept RTRNN_NONBLOCKING;
     // The states as they are: steps take turns between two places.
     float* states() const noexcept RTRNN_NONBLOCKING { return arena_.get() + plan_->state_offset() + (odd_ ? plan_->committed_size() : 0); }
@@ -89,7 +110,8 @@ private:
     OnNonFinite on_nonfinite_;
     bool prepared_ = false;
     bool odd_ = false;            // the next step is an odd one
-    std::uint64_t steps_ = 0, nonfinite_ = 0, checkpoint_steps_ = 0;
+    std::uint64_t hold_steps_ = 0;
+    Counters counters_, checkpoint_counters_;
 };
 
 }  // namespace rtrnn
