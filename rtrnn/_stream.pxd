@@ -99,13 +99,13 @@ cdef class Stream:
     cdef object plan
     cdef _Ports inputs_, outputs_, states_
     cdef tuple input_arrays, output_arrays
-    cdef bint simple
+    cdef bint simple, flat
+    cdef object older, newer   # arrays that step(x) returned
     cdef Py_ssize_t input_size, output_size
     cdef float* x
-    cdef const float* y
     cdef void _adopt(self, rtrnn_stream* handle, object plan, rtrnn_on_nonfinite policy, uint64_t hold) except *
     cdef void _look(self) noexcept
-    cdef object _new_output(self)
+    cdef object _unshared_output(self)
     cdef object _step_any(self, object x, object out)
     cdef object _raise(self, rtrnn_status status, object at=*)
     cdef object _single_or_dict(self, tuple arrays, _Ports ports)

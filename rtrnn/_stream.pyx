@@ -18,6 +18,20 @@ from rtrnn.errors import BusyError, Error, NonFiniteError, StateError
 
 cnp.import_array()
 
+cdef extern from *:
+    """
+    /* Whether nobody but the caller, who holds one reference, can see the array. */
+    static inline int rtrnn_is_unshared(PyObject* array) {
+    #ifdef Py_GIL_DISABLED
+        (void)array;
+        return 0;   /* another thread may be taking a reference */
+    #else
+        return Py_REFCNT(array) == 1 && ((PyArrayObject_fields*)array)->weakreflist == NULL;
+    #endif
+    }
+    """
+    bint rtrnn_is_unshared(object array) noexcept
+
 _POLICIES = {
     "error": RTRNN_ON_NONFINITE_ERROR,
     "hold": RTRNN_ON_NONFINITE_HOLD,
@@ -48,6 +62,17 @@ cdef _Ports _ports(list ports):
     self.shapes = tuple(tuple(port[1]) for port in ports)
     self.sizes = tuple(int(np.prod(port[1])) for port in ports)
     return self
+
+
+cdef inline bint _is_as_made(cnp.ndarray array, cnp.npy_intp n) noexcept:
+    """Whether an array of n values is still as PyArray_EMPTY makes it: its holder may have changed shape, type or flags in place."""
+    return (
+        cnp.PyArray_NDIM(array) == 1
+        and cnp.PyArray_DIM(array, 0) == n
+        and cnp.PyArray_TYPE(array) == cnp.NPY_FLOAT32
+        and cnp.PyArray_ISCARRAY(array)
+        and cnp.PyArray_CHKFLAGS(array, cnp.NPY_ARRAY_OWNDATA)
+    )
 
 
 cdef bint _is_plain(object x, Py_ssize_t size) noexcept:
@@ -216,15 +241,16 @@ cdef class Stream:
             for i, shape in enumerate(self.outputs_.shapes)
         )
         self.simple = len(self.inputs_.names) == 1 and len(self.outputs_.names) == 1
+        self.older = self.newer = None
         if self.simple:
             self.input_size = self.inputs_.sizes[0]
             self.output_size = self.outputs_.sizes[0]
+            self.flat = len(self.outputs_.shapes[0]) == 1
         self._look()
 
     cdef void _look(self) noexcept:
         if self.simple:
             self.x = rtrnn_stream_input(self.handle, 0)
-            self.y = rtrnn_stream_output(self.handle, 0)
 
     def step(self, x=None, *, out=None):
         """Takes one timestep.
@@ -249,12 +275,17 @@ cdef class Stream:
             return None
         if self.simple and _is_plain(x, self.input_size) and _significant_equal(<cnp.ndarray>x, self.inputs_.shapes[0]):
             if out is None:
+                y = self._unshared_output()
                 status = rtrnn_stream_step_copy(
-                    self.handle, <const float*>cnp.PyArray_DATA(<cnp.ndarray>x), self.input_size, NULL, 0
+                    self.handle,
+                    <const float*>cnp.PyArray_DATA(<cnp.ndarray>x),
+                    self.input_size,
+                    <float*>cnp.PyArray_DATA(<cnp.ndarray>y),
+                    self.output_size,
                 )
                 if status > RTRNN_HELD:
                     self._raise(status)
-                return self._new_output()
+                return y if self.flat else y.reshape(self.outputs_.shapes[0])
             if _is_plain(out, self.output_size) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out):
                 status = rtrnn_stream_step_copy(
                     self.handle,
@@ -268,12 +299,18 @@ cdef class Stream:
                 return out
         return self._step_any(x, out)
 
-    cdef object _new_output(self):
-        cdef tuple shape = self.outputs_.shapes[0]
+    cdef object _unshared_output(self):
+        """An array of the output's size that nobody else can see: the one before the last, if its holders have let go of it, else a new one.
+
+        So a loop that keeps no more than its last result allocates nothing, and a result that is kept never changes.
+        """
         cdef cnp.npy_intp n = self.output_size
-        array = cnp.PyArray_EMPTY(1, &n, cnp.NPY_FLOAT32, 0)
-        memcpy(cnp.PyArray_DATA(<cnp.ndarray>array), self.y, n * sizeof(float))
-        return array if len(shape) == 1 else array.reshape(shape)
+        array = self.older
+        self.older = self.newer
+        if array is None or not self.flat or not rtrnn_is_unshared(array) or not _is_as_made(<cnp.ndarray>array, n):
+            array = cnp.PyArray_EMPTY(1, &n, cnp.NPY_FLOAT32, 0)
+        self.newer = array
+        return array
 
     cdef object _step_any(self, object x, object out):
         cdef Py_ssize_t i

@@ -23,6 +23,7 @@ int main(void) {
     VALUE(RTRNN_OUT_OF_MEMORY);
     VALUE(RTRNN_SYSTEM);
     VALUE(RTRNN_INTERNAL);
+    VALUE(RTRNN_STATE_DAMAGED);
     SIZE(rtrnn_on_nonfinite);
     VALUE(RTRNN_ON_NONFINITE_ERROR);
     VALUE(RTRNN_ON_NONFINITE_HOLD);
@@ -48,6 +49,7 @@ int main(void) {
     FIELD(rtrnn_options, override_count);
     FIELD(rtrnn_options, threads);
     FIELD(rtrnn_options, reserved);
+    FIELD(rtrnn_options, limits);
     SIZE(rtrnn_loop_options);
     FIELD(rtrnn_loop_options, struct_size);
     FIELD(rtrnn_loop_options, period_ns);

@@ -35,6 +35,10 @@ void expect_refused(rtrnn_plan* plan, rtrnn_stream* stream, rtrnn_batch* batch, 
         rtrnn_stream_set_state(stream, y, 42),
         rtrnn_stream_save(stream, bytes, sizeof bytes),
         rtrnn_stream_restore(stream, bytes, sizeof bytes),
+        rtrnn_stream_restore_any_weights(stream, bytes, sizeof bytes),
+        rtrnn_stream_swap(stream, stream),
+        rtrnn_stream_set_hold_steps(stream, 3),
+        rtrnn_batch_set_hold_steps(batch, 3),
         rtrnn_batch_step(batch, &in, 1, &out, 1, nullptr),
         rtrnn_batch_prepare(batch),
         rtrnn_batch_reset(batch, 0),
@@ -70,6 +74,7 @@ void expect_refused(rtrnn_plan* plan, rtrnn_stream* stream, rtrnn_batch* batch, 
     CHECK(rtrnn_plan_metadata_text(plan, 0) == nullptr);
     CHECK(rtrnn_plan_metadata(plan, "joints") == nullptr);
     CHECK(rtrnn_plan_fingerprint(plan) == 0);
+    CHECK(rtrnn_plan_structure(plan) == 0);
     CHECK(rtrnn_plan_isa(plan) == nullptr);
     CHECK(rtrnn_plan_constant_bytes(plan) == 0);
     CHECK(rtrnn_stream_input_count(stream) == 0);
@@ -83,9 +88,12 @@ void expect_refused(rtrnn_plan* plan, rtrnn_stream* stream, rtrnn_batch* batch, 
     CHECK(rtrnn_stream_saved_bytes(stream) == 0);
     CHECK(rtrnn_stream_steps(stream) == 0);
     CHECK(rtrnn_stream_nonfinite_count(stream) == 0);
+    CHECK(rtrnn_stream_held_in_a_row(stream) == 0);
+    CHECK(rtrnn_stream_limited_count(stream) == 0);
     CHECK(rtrnn_stream_memory_bytes(stream) == 0);
     CHECK(rtrnn_batch_count(batch) == 0);
     CHECK(rtrnn_batch_nonfinite_count(batch, 0) == 0);
+    CHECK(rtrnn_batch_limited_count(batch, 0) == 0);
     CHECK(rtrnn_loop_running(loop) == 0);
     CHECK(rtrnn_loop_input_size(loop) == 0);
     CHECK(rtrnn_loop_output_size(loop) == 0);
@@ -178,6 +186,7 @@ TEST_CASE("misuse: sizes that are not the network's, and NULL where there should
         CHECK(rtrnn_batch_step(h.batch, &in, 1, &wrong, 1, nullptr) == bad);
     CHECK(rtrnn_batch_reset(h.batch, 3) == bad);
     CHECK(rtrnn_batch_nonfinite_count(h.batch, 3) == 0);
+    CHECK(rtrnn_batch_limited_count(h.batch, SIZE_MAX) == 0);
     CHECK(rtrnn_batch_get_state(h.batch, 3, state.data(), 42) == bad);
     CHECK(rtrnn_batch_set_state(h.batch, 0, state.data(), 41) == bad);
     CHECK(rtrnn_stream_input(h.stream, 1) == nullptr);
@@ -214,6 +223,11 @@ TEST_CASE("misuse: loading and creating with wrong arguments leaves NULL and a m
     CHECK(load(&options, file.size()) == RTRNN_OK);
     options.struct_size = 0;
     CHECK(load(&options, file.size()) == RTRNN_INVALID_ARGUMENT);
+    options.struct_size = offsetof(rtrnn_options, limits);   // of the first header: what lies behind it is not read
+    options.limits = "no limits at all";
+    CHECK(load(&options, file.size()) == RTRNN_OK);
+    options.struct_size = sizeof options;
+    CHECK(load(&options, file.size()) != RTRNN_OK);
     options.struct_size = SIZE_MAX;
     CHECK(load(&options, file.size()) == RTRNN_INVALID_ARGUMENT);
     options = RTRNN_OPTIONS_INIT;

@@ -155,9 +155,9 @@ def test_what_a_batch_refuses() -> None:
 @pytest.mark.parametrize("call", ["step", "run", "process"])
 def test_the_gil_is_released(call: str) -> None:
     model = policy()
-    batch, stream = model.batch(3000), model.stream()
-    x, xs = inputs_of(model, 3000), inputs_of(model, 30000)
-    work = {"step": lambda: [batch.step(x) for _ in range(10)], "run": lambda: model.run(xs), "process": lambda: stream.process(xs)}[call]
+    batch, stream = model.batch(20000), model.stream()
+    x, xs = inputs_of(model, 20000), inputs_of(model, 60000)
+    work = {"step": lambda: batch.step(x), "run": lambda: model.run(xs), "process": lambda: stream.process(xs)}[call]
     turns, done = 0, threading.Event()
 
     def other() -> None:
@@ -168,9 +168,13 @@ def test_the_gil_is_released(call: str) -> None:
 
     thread = threading.Thread(target=other)
     thread.start()
-    before = turns
-    work()
-    during = turns - before
+    most = 0   # turns within one call, of as many calls as a busy machine may need; a call that kept the GIL would leave one or two
+    for _ in range(100):
+        before = turns
+        work()
+        most = max(most, turns - before)
+        if most > 3:
+            break
     done.set()
     thread.join()
-    assert during > 3
+    assert most > 3

@@ -53,11 +53,11 @@ def test_recorded_counts_are_complete(tool: Any, recorded: dict[str, Any]) -> No
     names |= {f"scalar, {network}, {part}" for network in tool.SCALAR_NETWORKS for part in tool.PARTS}
     assert recorded["instructions"].keys() == names
     assert recorded["tolerance_percent"] == tool.TOLERANCE_PERCENT == 2
-    # prepare and the step after it do the work of a step, and a little more of calling.
+    # prepare and the step after it do the work of a step, and a little more of calling; a step may keep a tile's sums in memory between.
     for name, count in recorded["instructions"].items():
         if name.endswith("step"):
             parts = [recorded["instructions"][name.replace("step", part)] for part in ("prepare", "finish")]
-            assert count <= sum(parts) <= 1.25 * count
+            assert 0.98 * count <= sum(parts) <= 1.25 * count
 
 
 def test_equal_counts_pass(tool: Any, here: dict[str, float], capsys: pytest.CaptureFixture[str]) -> None:

@@ -277,6 +277,6 @@ kept = rtrnn.Loop(policy("gru"), 1000)
 kept.start()   # and is left to run
 """
     environment = [str(Path(__file__).parent)]
-    command = [sys.executable, "-c", f"import sys; sys.path[:0] = {environment}\n{code}"]
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = {environment}\n{code}"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr

@@ -63,7 +63,7 @@ def test_without_the_privilege_it_says_so_and_runs_on(network: Path) -> None:
         "ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())\n"
         f"sys.exit(rtrnn.cli.main(['loop', {str(network)!r}, '--seconds', '0.1', '--no-peers']))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr
     assert "note: SCHED_FIFO priority 80 was refused" in result.stdout
 
@@ -126,7 +126,7 @@ def test_the_load_ends_with_its_starter() -> None:
         "with Load(1) as load:\n"
         "    print(*(p.pid for p in load.processes), flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
+    with subprocess.Popen([sys.executable, "-I", "-c", code], stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         pids = [int(pid) for pid in starter.stdout.readline().split()]
         assert len(pids) == 2

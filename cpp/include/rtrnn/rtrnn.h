@@ -308,6 +308,7 @@ RTRNN_API rtrnn_status rtrnn_loop_stop(rtrnn_loop* loop) RTRNN_NOEXCEPT;
 RTRNN_API int rtrnn_loop_running(const rtrnn_loop* loop) RTRNN_NOEXCEPT;
 /* What the system refused at the last start, one note per line; valid until the next start. */
 RTRNN_API const char* rtrnn_loop_notes(const rtrnn_loop* loop) RTRNN_NOEXCEPT;
+/* [real-time] The sizes of an observation and of an action. */
 RTRNN_API size_t rtrnn_loop_input_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API size_t rtrnn_loop_output_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 

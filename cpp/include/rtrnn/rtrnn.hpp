@@ -106,6 +106,7 @@ struct Options {
     const char* isa = nullptr;
     span<const Override> overrides = {};
     unsigned threads = 0;
+    const char* limits = nullptr;
 };
 
 namespace detail {
@@ -119,6 +120,7 @@ inline rtrnn_options c_options(const Options& options) noexcept {
     out.overrides = options.overrides.data();
     out.override_count = options.overrides.size();
     out.threads = options.threads;
+    out.limits = options.limits;
     return out;
 }
 
@@ -169,6 +171,7 @@ public:
     const char* metadata_text(std::size_t i) const noexcept { return rtrnn_plan_metadata_text(handle(), i); }
     const char* metadata(const char* key) const noexcept { return rtrnn_plan_metadata(handle(), key); }
     std::uint64_t fingerprint() const noexcept { return rtrnn_plan_fingerprint(handle()); }
+    std::uint64_t structure() const noexcept { return rtrnn_plan_structure(handle()); }
     const char* isa() const noexcept { return rtrnn_plan_isa(handle()); }
     std::size_t constant_bytes() const noexcept { return rtrnn_plan_constant_bytes(handle()); }
 
@@ -235,9 +238,17 @@ public:
     std::size_t saved_bytes() const noexcept { return rtrnn_stream_saved_bytes(handle()); }
     Status save(void* data, std::size_t bytes) const noexcept { return detail::status(rtrnn_stream_save(handle(), data, bytes)); }
     Status restore(const void* data, std::size_t bytes) noexcept { return detail::status(rtrnn_stream_restore(handle(), data, bytes)); }
+    Status restore_any_weights(const void* data, std::size_t bytes) noexcept {
+        return detail::status(rtrnn_stream_restore_any_weights(handle(), data, bytes));
+    }
+    // Takes over the plan of `other`, which gets this one's: see rtrnn_stream_swap.
+    Status swap(Stream& other) noexcept { return detail::status(rtrnn_stream_swap(handle(), other.handle())); }
+    Status set_hold_steps(std::uint64_t steps) noexcept { return detail::status(rtrnn_stream_set_hold_steps(handle(), steps)); }
 
     std::uint64_t steps() const noexcept { return rtrnn_stream_steps(handle()); }
     std::uint64_t nonfinite_count() const noexcept { return rtrnn_stream_nonfinite_count(handle()); }
+    std::uint64_t held_in_a_row() const noexcept { return rtrnn_stream_held_in_a_row(handle()); }
+    std::uint64_t limited_count() const noexcept { return rtrnn_stream_limited_count(handle()); }
     std::size_t memory_bytes() const noexcept { return rtrnn_stream_memory_bytes(handle()); }
 
     rtrnn_stream* handle() const noexcept { return handle_.get(); }
@@ -294,6 +305,8 @@ public:
         return detail::status(rtrnn_batch_set_state(handle(), i, state.data(), state.size()));
     }
 
+    Status set_hold_steps(std::uint64_t steps) noexcept { return detail::status(rtrnn_batch_set_hold_steps(handle(), steps)); }
+    std::uint64_t limited_count(std::size_t i) const noexcept { return rtrnn_batch_limited_count(handle(), i); }
     std::uint64_t nonfinite_count(std::size_t i) const noexcept { return rtrnn_batch_nonfinite_count(handle(), i); }
 
     rtrnn_batch* handle() const noexcept { return handle_.get(); }

@@ -1,7 +1,9 @@
 // What the functions of rtrnn.h have in common: handles, messages, sizes.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -71,19 +73,22 @@ rtrnn_status release(Handle* handle, const char* what) noexcept {
 #endif
 }
 
-// A caller built with an older header would have a shorter struct of options; one with a newer header has a longer one, whose rest must be
-// zero, since it asks for what this library does not know. Throws Error.
+// The options that a caller gave: those of an older header have a shorter struct, whose missing end is as in `defaults`; those of a newer one
+// a longer struct, whose rest must be zero, since it asks for what this library does not know. `first` is the size that the struct began
+// with. Throws Error.
 template <class Options>
-void check_options(const Options& given, const char* what) {
+Options read_options(const Options& given, Options defaults, std::size_t first, const char* what) {
     constexpr std::size_t largest = 4096;
     const std::size_t size = given.struct_size;
-    if (size < sizeof(Options) || size > largest)
+    if (size < first || size > largest)
         throw Error(ErrorKind::invalid_argument, std::string(what) + ": struct_size is " + std::to_string(size) + ", expected " +
                                                      std::to_string(sizeof(Options)));
+    std::memcpy(&defaults, &given, std::min(size, sizeof(Options)));
     const auto* bytes = reinterpret_cast<const unsigned char*>(&given);
-    bool more = given.reserved != 0;
+    bool more = defaults.reserved != 0;
     for (std::size_t i = sizeof(Options); i < size; ++i) more = more || bytes[i];
     if (more) throw Error(ErrorKind::unsupported, std::string(what) + ": something is set that rtrnn " RTRNN_VERSION " does not know");
+    return defaults;
 }
 
 // The statuses of a step have the same numbers on both sides.

@@ -51,10 +51,7 @@ rtrnn_status rtrnn_loop_create(const rtrnn_stream* stream, const rtrnn_loop_opti
     return guarded([&] {
         rtrnn_loop_options found;
         rtrnn_loop_options_init(&found, sizeof found);
-        if (options) {
-            rtrnn::capi::check_options(*options, "rtrnn_loop_options");
-            found = *options;
-        }
+        if (options) found = rtrnn::capi::read_options(*options, found, sizeof found, "rtrnn_loop_options");
         rtrnn::LoopOptions made;
         made.period_ns = found.period_ns;
         made.deadline_ns = found.deadline_ns;

@@ -1,4 +1,5 @@
 // rtrnn.h: plans.
+#include <cstddef>
 #include <cstring>
 
 #include "capi/calls.hpp"
@@ -14,25 +15,25 @@ using rtrnn::capi::valid;
 
 std::string text(const char* value, const char* fallback) { return value && *value ? value : fallback; }
 
-rtrnn::PlanOptions read(const rtrnn_options* given) {
+rtrnn::PlanOptions plan_options(const rtrnn_options* asked) {
     rtrnn::PlanOptions options;
-    if (!given) return options;
-    rtrnn::capi::check_options(*given, "rtrnn_options");
-    options.weights = text(given->weights, "f32");
-    options.isa = text(given->isa, "");
-    if (given->override_count && !given->overrides) throw Error(ErrorKind::invalid_argument, "options: overrides is NULL");
-    for (std::size_t i = 0; i < given->override_count; ++i) {
-        const rtrnn_override& one = given->overrides[i];
+    if (!asked) return options;
+    const rtrnn_options given = rtrnn::capi::read_options(*asked, rtrnn_options RTRNN_OPTIONS_INIT, offsetof(rtrnn_options, limits), "rtrnn_options");
+    options.weights = text(given.weights, "f32");
+    options.isa = text(given.isa, "");
+    if (given.override_count && !given.overrides) throw Error(ErrorKind::invalid_argument, "options: overrides is NULL");
+    for (std::size_t i = 0; i < given.override_count; ++i) {
+        const rtrnn_override& one = given.overrides[i];
         if (!one.matrix || !one.weights) throw Error(ErrorKind::invalid_argument, "options: an override holds NULL");
         options.overrides[one.matrix] = one.weights;
     }
-    if (given->limits) options.limits = given->limits;
-    if (given->threads > 1) throw Error(ErrorKind::unsupported, "options: threads is " + std::to_string(given->threads) + ", this release steps on one");
+    if (given.limits) options.limits = given.limits;
+    if (given.threads > 1) throw Error(ErrorKind::unsupported, "options: threads is " + std::to_string(given.threads) + ", this release steps on one");
     return options;
 }
 
 void make(const rtrnn::Graph& graph, const rtrnn_options* options, rtrnn_plan** plan) {
-    auto made = std::make_unique<rtrnn_plan>(std::make_shared<const rtrnn::Plan>(graph, read(options)));
+    auto made = std::make_unique<rtrnn_plan>(std::make_shared<const rtrnn::Plan>(graph, plan_options(options)));
     made->metadata.assign(graph.metadata().begin(), graph.metadata().end());
     *plan = made.release();
 }

@@ -29,11 +29,11 @@ private:
     static Word read() noexcept { return __builtin_ia32_stmxcsr(); }
     static void write(Word word) noexcept { __builtin_ia32_ldmxcsr(word); }
     // Reading the word takes longer than to see what it does to four sums. Additions are what no CPU slows for denormals.
+    alignas(16) static constexpr float a[4] = {1.0f, 1.0f, 0x1.8p-126f, 0x1p-126f};
+    alignas(16) static constexpr float b[4] = {0x1.8p-24f, 0x1p-25f, -0x1p-126f, 0x1p-128f};
+    // Another sum when rounding is down or to zero; up; results are flushed; operands are flushed.
+    alignas(16) static constexpr float expected[4] = {0x1.000002p0f, 1.0f, 0x1p-127f, 0x1.4p-126f};
     static bool is_usual() noexcept {
-        alignas(16) static constexpr float a[4] = {1.0f, 1.0f, 0x1.8p-126f, 0x1p-126f};
-        alignas(16) static constexpr float b[4] = {0x1.8p-24f, 0x1p-25f, -0x1p-126f, 0x1p-128f};
-        // Another sum when rounding is down or to zero; up; results are flushed; operands are flushed.
-        alignas(16) static constexpr float expected[4] = {0x1.000002p0f, 1.0f, 0x1p-127f, 0x1.4p-126f};
         Vector sum, wanted;
         __builtin_memcpy(&sum, a, sizeof a);
         __builtin_memcpy(&wanted, expected, sizeof expected);
