@@ -313,9 +313,12 @@ cdef class Stream:
         return array
 
     cdef object _step_any(self, object x, object out):
-        cdef Py_ssize_t i
+        """Values pass through memory of this call's own, so that a call that is refused has touched no other thread's."""
         cdef cnp.ndarray array
+        cdef cnp.ndarray all_x = np.empty(sum(self.inputs_.sizes), np.float32), all_y = np.empty(sum(self.outputs_.sizes), np.float32)
+        cdef char* to = <char*>cnp.PyArray_DATA(all_x)
         cdef bint as_dict = isinstance(x, dict)
+        arrays = self.input_arrays
         if x is not None:
             arrays = [
                 _as_float32(value, f"input {name!r}", shape, size)
@@ -323,9 +326,6 @@ cdef class Stream:
                     _ordered(x, self.inputs_, "input"), self.inputs_.names, self.inputs_.shapes, self.inputs_.sizes
                 )
             ]
-            for i in range(len(arrays)):
-                array = arrays[i]
-                memcpy(rtrnn_stream_input(self.handle, i), cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array))
         targets = None
         if out is not None:
             as_dict = isinstance(out, dict)
@@ -334,12 +334,25 @@ cdef class Stream:
                 if not isinstance(target, np.ndarray) or target.shape != shape or not target.flags.writeable:
                     found = f"shape {target.shape}" if isinstance(target, np.ndarray) else type(target).__name__
                     raise ValueError(f"out for {name!r}: expected a writable array of shape {shape}, found {found}")
-        status = rtrnn_stream_step(self.handle)
+        for array in arrays:
+            memcpy(to, cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array))
+            to += cnp.PyArray_NBYTES(array)
+        status = rtrnn_stream_step_copy(
+            self.handle,
+            <const float*>cnp.PyArray_DATA(all_x),
+            cnp.PyArray_SIZE(all_x),
+            <float*>cnp.PyArray_DATA(all_y),
+            cnp.PyArray_SIZE(all_y),
+        )
         if status > RTRNN_HELD:
             self._raise(status)
+        values, at = [], 0
+        for shape, size in zip(self.outputs_.shapes, self.outputs_.sizes):
+            values.append(all_y[at : at + size].reshape(shape))
+            at += size
         if targets is None:
-            return _arranged([array.copy() for array in self.output_arrays], self.outputs_, as_dict)
-        for target, value in zip(targets, self.output_arrays):
+            return _arranged(values, self.outputs_, as_dict)
+        for target, value in zip(targets, values):
             target[...] = value
         return out
 

@@ -42,9 +42,9 @@ x, y = np.zeros(stream.input.shape, np.float32), np.zeros(stream.output.shape, n
 state = stream.state_vector()
 def in_place(): stream.step(x, out=y)
 def save(): stream.state_vector(state)
-def nothing(): pass
-calls = dict(step=stream.step, in_place=in_place, prepare=stream.prepare, reset=stream.reset, save=save)
-broken = dict(new_array=lambda: stream.step(x), system_call=os.getppid)
+def result(): stream.step(x)   # dropped at once, and so used again
+calls = dict(step=stream.step, in_place=in_place, result=result, prepare=stream.prepare, reset=stream.reset, save=save)
+broken = dict(new_array=lambda: stream.step(x.tolist()), system_call=os.getppid)
 def repeat(call, times):
     for _ in itertools.repeat(None, times):
         call()

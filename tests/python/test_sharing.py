@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,64 @@ def test_every_call_of_a_stream() -> None:
         lambda: stream.step(x), lambda: stream.process(xs[:2]),
     ):  # fmt: skip
         contend(lambda: stream.process(xs), call)
+
+
+def test_a_refused_step_leaves_the_input_alone() -> None:
+    """A list passes another way than an array; it must not become the input of the call that is under way."""
+    stream = rtrnn.load(GOLDEN / "gru_100.rtrnn").stream()
+    xs = np.zeros((2000, stream.input.size), np.float32)
+    ones = [1.0] * stream.input.size
+
+    def step() -> None:
+        try:
+            stream.step(ones)
+        except rtrnn.BusyError:
+            assert not stream.input.any()
+            raise
+        stream.input[:] = 0
+
+    contend(lambda: stream.process(xs), step)
+
+
+def test_a_batch_is_read_and_set_whole() -> None:
+    """Its calls on all streams are several of the core's: none may be refused half-way."""
+    batch = rtrnn.load(GOLDEN / "gru_8.rtrnn").batch(100)
+    xs = np.zeros((100, rtrnn.load(GOLDEN / "gru_8.rtrnn").stream().input.size), np.float32)
+    marked = {name: np.full_like(values, 0.5) for name, values in batch.state().items()}
+    done = threading.Event()
+
+    def step() -> None:
+        while not done.is_set():
+            with contextlib.suppress(rtrnn.BusyError):
+                batch.step(xs)
+
+    thread = threading.Thread(target=step)
+    thread.start()
+    taken = refused = 0
+    for _ in range(100000):
+        try:
+            state = batch.state()
+            taken += 1
+            # All streams began alike and get the same inputs.
+            assert all((values == values[0]).all() for values in state.values())
+            batch.set_state(marked)
+        except rtrnn.BusyError:
+            refused += 1
+        if taken >= 300 and refused >= 300:
+            break
+    done.set()
+    thread.join()
+    assert taken
+    assert refused
+
+
+def test_the_calls_that_are_checked_in_c_are_all_there_are() -> None:
+    root = Path(__file__).parents[2]
+    header = (root / "cpp" / "include" / "rtrnn" / "rtrnn.h").read_text()
+    declared = re.findall(r"^RTRNN_API rtrnn_status (\w+)\((?:const )?rtrnn_(?:stream|batch)\*", header, re.MULTILINE)
+    assert len(declared) > 20
+    checked = (root / "tests" / "cpp" / "sharing.cpp").read_text()
+    assert [name for name in declared if f"{name}(" not in checked] == []
 
 
 def test_batch() -> None:

@@ -95,6 +95,8 @@ rtrnn_status rtrnn_batch_set_state(rtrnn_batch* batch, size_t i, const float* st
 
 rtrnn_status rtrnn_batch_set_hold_steps(rtrnn_batch* batch, uint64_t steps) noexcept {
     if (!valid(batch)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(batch);
+    if (!claim) return RTRNN_BUSY;
     batch->batch.set_hold_steps(steps);
     return RTRNN_OK;
 }
