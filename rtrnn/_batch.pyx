@@ -5,6 +5,7 @@ cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from rtrnn._stream cimport (
+    RTRNN_BUSY,
     RTRNN_HELD,
     RTRNN_NONFINITE_INPUT,
     RTRNN_OK,
@@ -38,11 +39,21 @@ from rtrnn._stream cimport (
 
 import numpy as np
 
-from rtrnn.errors import Error, NonFiniteError, StateError
+from rtrnn.errors import BusyError, Error, NonFiniteError, StateError
 
 cnp.import_array()
 
 DEF MOST = 64   # inputs or outputs
+
+
+cdef object _busy():
+    raise BusyError("another thread is using this Batch; nothing was done")
+
+
+cdef object _check(rtrnn_status status):
+    """Of a call that fails for nothing else."""
+    if status == RTRNN_BUSY:
+        _busy()
 
 
 cdef class Batch:
@@ -57,6 +68,7 @@ cdef class Batch:
     cdef readonly object plan
     cdef readonly str on_nonfinite
     cdef _Ports inputs_, outputs_, states_
+    cdef bint stepping   # a thread is in step() and gave the GIL away: calls that are several of the core's ask first, and then cannot meet it half-way
     cdef tuple input_shapes, output_shapes   # with the axis of streams
     cdef Py_ssize_t state_size
 
@@ -129,8 +141,13 @@ cdef class Batch:
         for i in range(len(results)):
             outputs[i].data = <float*>cnp.PyArray_DATA(<cnp.ndarray>results[i])
             outputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>results[i])
+        if self.stepping:
+            _busy()
+        self.stepping = True
         with nogil:
             status = rtrnn_batch_step(self.handle, inputs, input_count, outputs, output_count, &failed_at)
+        self.stepping = False
+        _check(status)
         if status > RTRNN_HELD:
             what = "an input is" if status == RTRNN_NONFINITE_INPUT else "an output or a state would become"
             raise NonFiniteError(f"stream {failed_at}: {what} NaN or infinite; every stream is unchanged")
@@ -144,7 +161,7 @@ cdef class Batch:
 
     def prepare(self):
         """:meth:`Stream.prepare` of every stream. Real-time safe."""
-        rtrnn_batch_prepare(self.handle)
+        _check(rtrnn_batch_prepare(self.handle))
 
     def reset(self, mask=None):
         """Every stream, or those where `mask` (n booleans) is true, back to the initial state."""
@@ -152,13 +169,19 @@ cdef class Batch:
         chosen = np.ones(self.size, bool) if mask is None else np.asarray(mask)
         if chosen.shape != (self.size,) or chosen.dtype != bool:
             raise ValueError(f"mask: expected {self.size} booleans, found {chosen.dtype} of shape {chosen.shape}")
-        for i in np.flatnonzero(chosen):
-            rtrnn_batch_reset(self.handle, i)
+        cdef cnp.ndarray indices = np.flatnonzero(chosen)
+        cdef const cnp.npy_intp* index = <const cnp.npy_intp*>cnp.PyArray_DATA(indices)
+        if self.stepping:
+            _busy()
+        for i in range(cnp.PyArray_SIZE(indices)):
+            _check(rtrnn_batch_reset(self.handle, index[i]))
 
     def fork(self):
         """A new Batch of the same Plan whose streams continue from the states of this one's. Allocates."""
         cdef Batch twin = Batch.__new__(Batch)
-        if rtrnn_batch_fork(self.handle, &twin.handle) != RTRNN_OK:
+        cdef rtrnn_status status = rtrnn_batch_fork(self.handle, &twin.handle)
+        _check(status)
+        if status != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
         twin._adopt(self.plan, self.size, self.on_nonfinite)
         return twin
@@ -168,8 +191,10 @@ cdef class Batch:
         cdef Py_ssize_t i
         flat = np.empty((self.size, self.state_size), np.float32)
         cdef float* to = <float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
+        if self.stepping:
+            _busy()
         for i in range(self.size):
-            rtrnn_batch_get_state(self.handle, i, to + i * self.state_size, self.state_size)
+            _check(rtrnn_batch_get_state(self.handle, i, to + i * self.state_size, self.state_size))
         out, at = {}, 0
         for name, shape, size in zip(self.states_.names, self.states_.shapes, self.states_.sizes):
             out[name] = np.ascontiguousarray(flat[:, at : at + size]).reshape((self.size, *shape))
@@ -193,8 +218,10 @@ cdef class Batch:
         if self.on_nonfinite != "propagate" and not np.isfinite(flat).all():
             raise NonFiniteError("the state to set holds a NaN or an infinity; the batch is unchanged")
         cdef const float* values = <const float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
+        if self.stepping:
+            _busy()
         for i in range(self.size):
-            rtrnn_batch_set_state(self.handle, i, values + i * self.state_size, self.state_size)
+            _check(rtrnn_batch_set_state(self.handle, i, values + i * self.state_size, self.state_size))
 
     @property
     def nonfinite_count(self):

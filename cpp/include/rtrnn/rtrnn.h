@@ -1,7 +1,8 @@
 /* rtrnn: run a trained recurrent network one timestep at a time. C interface of the core library.
  *
  * Handles are opaque, and there is no global state. A stream, a batch or a loop belongs to one thread at a time, but for what is marked
- * [any thread]; a plan may be shared by any number of threads.
+ * [any thread]; a call on a stream or a batch that another thread is in answers RTRNN_BUSY and does nothing. A plan may be shared by any
+ * number of threads.
  *
  * [real-time] functions allocate nothing, take no lock, make no system call and may be called from a real-time thread; the others may
  * do all of it.
@@ -315,7 +316,7 @@ RTRNN_API size_t rtrnn_loop_input_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RT
 RTRNN_API size_t rtrnn_loop_output_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
 /* [real-time] (the clock is read, on Linux without a system call) Hands over an observation of `size` values. While the loop runs or not;
- * one thread at a time. */
+ * one thread at a time, RTRNN_BUSY to another. */
 RTRNN_API rtrnn_status rtrnn_loop_observe(rtrnn_loop* loop, const float* values, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] The latest action, into `values` (`size` of them; left alone while there is none); `info` may be NULL. Any thread. */
 RTRNN_API rtrnn_status rtrnn_loop_action(const rtrnn_loop* loop, float* values, size_t size, rtrnn_loop_action_info* info) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
