@@ -2,6 +2,7 @@
 """:class:`Batch`: many streams of one Plan, stepped in lockstep."""
 
 cimport numpy as cnp
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from rtrnn._stream cimport (
@@ -26,6 +27,9 @@ from rtrnn._stream cimport (
     rtrnn_batch_nonfinite_count,
     rtrnn_batch_prepare,
     rtrnn_batch_reset,
+    rtrnn_batch_restore,
+    rtrnn_batch_save,
+    rtrnn_batch_saved_bytes,
     rtrnn_batch_set_hold_steps,
     rtrnn_batch_set_state,
     rtrnn_batch_step,
@@ -49,13 +53,14 @@ cdef class Batch:
     """`n` independent streams of one Plan, stepped in lockstep; each has the bits it would have alone.
 
     Made by :meth:`rtrnn.Model.batch`. The weights are read once for many streams, so a step of a batch takes much less time than
-    as many steps of a Stream. A Batch belongs to one thread at a time.
+    as many steps of a Stream. A Batch belongs to one thread at a time. It can be pickled, as a Stream can.
     """
 
     cdef rtrnn_batch* handle
     cdef readonly Py_ssize_t size
     cdef readonly object plan
     cdef readonly str on_nonfinite
+    cdef object hold
     cdef _Ports inputs_, outputs_, states_
     cdef tuple input_shapes, output_shapes   # with the axis of streams
     cdef Py_ssize_t state_size
@@ -72,12 +77,13 @@ cdef class Batch:
         if rtrnn_batch_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), size, policy, &self.handle) != RTRNN_OK:
             raise Error(rtrnn_last_error().decode())
         rtrnn_batch_set_hold_steps(self.handle, hold)
-        self._adopt(plan, size, on_nonfinite)
+        self._adopt(plan, size, on_nonfinite, hold_steps)
 
-    cdef void _adopt(self, object plan, Py_ssize_t size, str on_nonfinite) except *:
+    cdef void _adopt(self, object plan, Py_ssize_t size, str on_nonfinite, object hold) except *:
         self.size = size
         self.plan = plan
         self.on_nonfinite = on_nonfinite
+        self.hold = hold
         self.inputs_ = _ports(plan.inputs)
         self.outputs_ = _ports(plan.outputs)
         self.states_ = _ports([(name, shape) for name, shape, _ in plan.states])
@@ -160,8 +166,28 @@ cdef class Batch:
         cdef Batch twin = Batch.__new__(Batch)
         if rtrnn_batch_fork(self.handle, &twin.handle) != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
-        twin._adopt(self.plan, self.size, self.on_nonfinite)
+        twin._adopt(self.plan, self.size, self.on_nonfinite, self.hold)
         return twin
+
+    def __reduce__(self):
+        return _woken, (type(self), self.plan, self.size, self.on_nonfinite, self.hold, self._saved())
+
+    cdef list _saved(self):
+        """Of each stream what :meth:`Stream.save_state` gives."""
+        cdef size_t bytes_each = rtrnn_batch_saved_bytes(self.handle)
+        cdef Py_ssize_t i
+        saved = []
+        for i in range(self.size):
+            data = PyBytes_FromStringAndSize(NULL, bytes_each)
+            rtrnn_batch_save(self.handle, i, PyBytes_AS_STRING(data), bytes_each)
+            saved.append(data)
+        return saved
+
+    cdef void _restore(self, list saved) except *:
+        cdef Py_ssize_t i
+        for i in range(self.size):
+            if rtrnn_batch_restore(self.handle, i, PyBytes_AS_STRING(saved[i]), len(saved[i])) != RTRNN_OK:
+                raise StateError(f"the pickled state of stream {i} is damaged or belongs to another network")
 
     def state(self):
         """A copy of every state, by name: (n, *shape)."""
@@ -213,3 +239,10 @@ cdef class Batch:
 
     def __repr__(self):
         return f"<rtrnn.Batch of {self.size} streams, {self.plan.isa}>"
+
+
+def _woken(kind, plan, size, on_nonfinite, hold_steps, saved):
+    """A pickled Batch, as it was."""
+    cdef Batch batch = kind(plan, size, on_nonfinite, hold_steps)
+    batch._restore(saved)
+    return batch

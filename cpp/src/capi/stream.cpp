@@ -27,13 +27,7 @@ std::size_t state_bytes(const rtrnn_stream* stream) noexcept { return plan_of(st
 rtrnn_status restore(rtrnn_stream* stream, const void* data, std::size_t bytes, bool any_weights) noexcept RTRNN_NONBLOCKING {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
     if (!data) return RTRNN_INVALID_ARGUMENT;
-    switch (stream->stream.restore(data, bytes, any_weights)) {
-        case rtrnn::Restored::ok: return RTRNN_OK;
-        case rtrnn::Restored::damaged: return RTRNN_STATE_DAMAGED;
-        case rtrnn::Restored::mismatch: return RTRNN_STATE_MISMATCH;
-        case rtrnn::Restored::nonfinite: return RTRNN_NONFINITE_INPUT;
-    }
-    return RTRNN_INTERNAL;
+    return rtrnn::capi::status_of(stream->stream.restore(data, bytes, any_weights));
 }
 
 }  // namespace
