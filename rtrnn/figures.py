@@ -12,7 +12,7 @@ from rtrnn.errors import MissingExtraError, UnsupportedError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ENDINGS", "GUIDE", "INK", "MUTED", "SERIES", "STYLE", "new_figure", "require_matplotlib"]
+__all__ = ["ENDINGS", "GUIDE", "INK", "MUTED", "SERIES", "STYLE", "label_axis", "new_figure", "require_matplotlib"]
 
 #: The formats that are offered; matplotlib writes more.
 ENDINGS = (".png", ".svg", ".pdf")
@@ -45,6 +45,17 @@ def require_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("drawing needs matplotlib: pip install 'rtrnn[tools]'") from error
+
+
+def label_axis(axis: Any, unit: str = "", scale: float = 1.0) -> None:
+    """Labels an x or y axis in plain numbers, times `scale`; a logarithmic one at 1, 2 and 5 where it has few decades."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_formatter(lambda value, _: f"{scale * value:g}{unit}")
+    if axis.get_scale() == "log":
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,), numticks=12))
+        axis.set_minor_formatter(NullFormatter())
 
 
 @contextmanager

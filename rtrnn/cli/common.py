@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from rtrnn.model import Model, Weights
 
 __all__ = [
+    "PRECISIONS",
     "UserError",
     "add_loading_arguments",
     "add_weights_argument",
     "check_figure",
     "check_folder",
     "load_model",
+    "model_and_weights",
     "named_pairs",
     "note",
     "number_above_zero",
@@ -105,6 +107,19 @@ def weights_of(args: argparse.Namespace, model: Model, data: Any = None) -> Weig
         choice = model.choose_weights(data, isa=getattr(args, "isa", None))
     print(f"rtrnn: {choice}", file=sys.stderr)
     return choice
+
+
+#: What ``FILE:PRECISION`` may end in.
+PRECISIONS = ("f32", "f16", "bf16", "i16", "i8", "i8a14", "auto")
+
+
+def model_and_weights(text: str, args: argparse.Namespace, data: Any = None) -> tuple[Model, Weights]:
+    """``FILE``, ``FILE:PRECISION`` or ``FILE:CHOICE.json`` with the options of :func:`add_loading_arguments`."""
+    path, colon, precision = text.rpartition(":")
+    if not colon or (precision not in PRECISIONS and not precision.endswith(".json")):
+        path, precision = text, "f32"
+    model = load_model(path, args)
+    return model, weights_of(argparse.Namespace(weights=[precision]), model, data)
 
 
 def load_model(path: str, args: argparse.Namespace, *, warn: bool = True) -> Model:

@@ -24,6 +24,7 @@ __all__ = [
     "Progress",
     "Table",
     "bar",
+    "finite",
     "format_bytes",
     "format_count",
     "has_colours",
@@ -138,16 +139,17 @@ def _print_rich(tables: Sequence[Table]) -> bool:
 
 def print_json(value: Any) -> None:
     """Prints standard JSON: NaN and infinities, which it does not have, become null."""
-    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+    print(json.dumps(finite(value), indent=2, allow_nan=False))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """For JSON, which has no NaN and no infinities: null in their place."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 
