@@ -2,6 +2,7 @@
 """:class:`Batch`: many streams of one Plan, stepped in lockstep."""
 
 cimport numpy as cnp
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from rtrnn._stream cimport (
@@ -27,6 +28,9 @@ from rtrnn._stream cimport (
     rtrnn_batch_nonfinite_count,
     rtrnn_batch_prepare,
     rtrnn_batch_reset,
+    rtrnn_batch_restore,
+    rtrnn_batch_save,
+    rtrnn_batch_saved_bytes,
     rtrnn_batch_set_hold_steps,
     rtrnn_batch_set_state,
     rtrnn_batch_step,
@@ -60,13 +64,14 @@ cdef class Batch:
     """`n` independent streams of one Plan, stepped in lockstep; each has the bits it would have alone.
 
     Made by :meth:`rtrnn.Model.batch`. The weights are read once for many streams, so a step of a batch takes much less time than
-    as many steps of a Stream. A Batch belongs to one thread at a time.
+    as many steps of a Stream. A Batch belongs to one thread at a time. It can be pickled, as a Stream can.
     """
 
     cdef rtrnn_batch* handle
     cdef readonly Py_ssize_t size
     cdef readonly object plan
     cdef readonly str on_nonfinite
+    cdef object hold
     cdef _Ports inputs_, outputs_, states_
     cdef bint stepping   # a thread is in step() and gave the GIL away: calls that are several of the core's ask first, and then cannot meet it half-way
     cdef tuple input_shapes, output_shapes   # with the axis of streams
@@ -84,12 +89,13 @@ cdef class Batch:
         if rtrnn_batch_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), size, policy, &self.handle) != RTRNN_OK:
             raise Error(rtrnn_last_error().decode())
         rtrnn_batch_set_hold_steps(self.handle, hold)
-        self._adopt(plan, size, on_nonfinite)
+        self._adopt(plan, size, on_nonfinite, hold_steps)
 
-    cdef void _adopt(self, object plan, Py_ssize_t size, str on_nonfinite) except *:
+    cdef void _adopt(self, object plan, Py_ssize_t size, str on_nonfinite, object hold) except *:
         self.size = size
         self.plan = plan
         self.on_nonfinite = on_nonfinite
+        self.hold = hold
         self.inputs_ = _ports(plan.inputs)
         self.outputs_ = _ports(plan.outputs)
         self.states_ = _ports([(name, shape) for name, shape, _ in plan.states])
@@ -183,8 +189,30 @@ cdef class Batch:
         _check(status)
         if status != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
-        twin._adopt(self.plan, self.size, self.on_nonfinite)
+        twin._adopt(self.plan, self.size, self.on_nonfinite, self.hold)
         return twin
+
+    def __reduce__(self):
+        return _woken, (type(self), self.plan, self.size, self.on_nonfinite, self.hold, self._saved())
+
+    cdef list _saved(self):
+        """Of each stream what :meth:`Stream.save_state` gives."""
+        cdef size_t bytes_each = rtrnn_batch_saved_bytes(self.handle)
+        cdef Py_ssize_t i
+        saved = []
+        if self.stepping:
+            _busy()
+        for i in range(self.size):
+            data = PyBytes_FromStringAndSize(NULL, bytes_each)
+            _check(rtrnn_batch_save(self.handle, i, PyBytes_AS_STRING(data), bytes_each))
+            saved.append(data)
+        return saved
+
+    cdef void _restore(self, list saved) except *:
+        cdef Py_ssize_t i
+        for i in range(self.size):
+            if rtrnn_batch_restore(self.handle, i, PyBytes_AS_STRING(saved[i]), len(saved[i])) != RTRNN_OK:
+                raise StateError(f"the pickled state of stream {i} is damaged or belongs to another network")
 
     def state(self):
         """A copy of every state, by name: (n, *shape)."""
@@ -240,3 +268,10 @@ cdef class Batch:
 
     def __repr__(self):
         return f"<rtrnn.Batch of {self.size} streams, {self.plan.isa}>"
+
+
+def _woken(kind, plan, size, on_nonfinite, hold_steps, saved):
+    """A pickled Batch, as it was."""
+    cdef Batch batch = kind(plan, size, on_nonfinite, hold_steps)
+    batch._restore(saved)
+    return batch

@@ -206,7 +206,9 @@ cdef rtrnn_status stream_restore(Stream stream, const void* data, size_t bytes) 
 cdef class Stream:
     """One sequence in progress: a Plan, a state, and preallocated input and output buffers.
 
-    Made by :meth:`rtrnn.Model.stream`. A Stream belongs to one thread at a time; Streams are independent of each other.
+    Made by :meth:`rtrnn.Model.stream`. A Stream belongs to one thread at a time; Streams are independent of each other. It can be
+    pickled, with its weights, options and state, and goes on with the same bits in another process or on another machine of the same
+    byte order; a forced instruction set must be there too (ValueError).
     """
 
     def __cinit__(self):
@@ -467,6 +469,11 @@ cdef class Stream:
         if status != RTRNN_OK:
             raise NonFiniteError("the saved state holds a NaN or an infinity; the Stream is unchanged")
 
+    def __reduce__(self):
+        # The Plan pickles as the Graph and its options, and is made anew for the CPU that the Stream wakes up on: the bits are the same.
+        # Counters start from zero.
+        return _woken, (type(self), self.plan, self.on_nonfinite, self.hold_steps, self.save_state(), [x.copy() for x in self.input_arrays])
+
     def swap(self, other):
         """Goes on with another Plan of this network, in another precision or with weights trained further, from the state as it is.
 
@@ -615,6 +622,15 @@ cdef class Stream:
         ins = ", ".join(f"{n}{s}" for n, s in zip(self.inputs_.names, self.inputs_.shapes))
         outs = ", ".join(f"{n}{s}" for n, s in zip(self.outputs_.names, self.outputs_.shapes))
         return f"<rtrnn.Stream {ins} -> {outs}, {rtrnn_stream_state_size(self.handle)} state values, {self.isa}>"
+
+
+def _woken(kind, plan, on_nonfinite, hold_steps, state, inputs):
+    """A pickled Stream, as it was."""
+    cdef Stream stream = kind(plan, on_nonfinite, hold_steps)
+    stream.restore_state(state)
+    for array, values in zip(stream.input_arrays, inputs):
+        array[...] = values
+    return stream
 
 
 cdef inline bint _significant_equal(cnp.ndarray x, tuple shape) noexcept:

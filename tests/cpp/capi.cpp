@@ -60,6 +60,14 @@ TEST_CASE("the C interface steps like the C++ one") {
     CHECK(rtrnn_batch_get_state(batch, 0, after.data(), 42) == RTRNN_OK);
     CHECK(before == after);
     CHECK(rtrnn_batch_set_state(batch, 2, rtrnn_stream_state(stream), 42) == RTRNN_OK);
+    // What a stream saved, one of a batch restores, and the other way round.
+    std::vector<char> saved(rtrnn_stream_saved_bytes(stream)), again(rtrnn_batch_saved_bytes(batch));
+    CHECK(rtrnn_stream_save(stream, saved.data(), saved.size()) == RTRNN_OK);
+    CHECK(rtrnn_batch_restore(batch, 1, saved.data(), saved.size()) == RTRNN_OK);
+    CHECK(rtrnn_batch_save(batch, 1, again.data(), again.size()) == RTRNN_OK);
+    CHECK(saved == again);
+    CHECK(rtrnn_batch_save(batch, 0, again.data(), again.size()) == RTRNN_OK);
+    CHECK(saved != again);
     CHECK(rtrnn_batch_reset(batch, 2) == RTRNN_OK);
     CHECK(rtrnn_batch_get_state(batch, 2, after.data(), 42) == RTRNN_OK);
     CHECK(after == std::vector<float>(42));

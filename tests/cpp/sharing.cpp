@@ -121,6 +121,8 @@ TEST_CASE("every call on a stream or a batch that is in use is refused and does 
         CHECK(rtrnn_batch_reset(batch, 1) == expected);
         CHECK(rtrnn_batch_get_state(batch, 1, state.data(), state.size()) == expected);
         CHECK(rtrnn_batch_set_state(batch, 1, state.data(), state.size()) == expected);
+        CHECK(rtrnn_batch_save(batch, 1, saved.data(), saved.size()) == expected);
+        CHECK(rtrnn_batch_restore(batch, 1, saved.data(), saved.size()) == expected);
         CHECK(rtrnn_batch_set_hold_steps(batch, 3) == expected);
         CHECK(rtrnn_batch_fork(batch, &twin) == expected);
     };

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,10 @@ def test_a_batch_is_read_and_set_whole() -> None:
 
     def step() -> None:
         while not done.is_set():
-            with contextlib.suppress(rtrnn.BusyError):
-                batch.step(xs)
+            for _ in range(20):
+                with contextlib.suppress(rtrnn.BusyError):
+                    batch.step(xs)
+            time.sleep(1e-4)   # else every other call may come during a step
 
     thread = threading.Thread(target=step)
     thread.start()

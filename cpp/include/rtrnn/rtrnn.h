@@ -239,6 +239,10 @@ RTRNN_API rtrnn_status rtrnn_batch_prepare(rtrnn_batch* batch) RTRNN_NOEXCEPT RT
 RTRNN_API rtrnn_status rtrnn_batch_reset(rtrnn_batch* batch, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_batch_get_state(const rtrnn_batch* batch, size_t i, float* state, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_batch_set_state(rtrnn_batch* batch, size_t i, const float* state, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+/* [real-time] rtrnn_stream_save and rtrnn_stream_restore of stream i: what the one saved, the other kind restores too. */
+RTRNN_API size_t rtrnn_batch_saved_bytes(const rtrnn_batch* batch) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API rtrnn_status rtrnn_batch_save(const rtrnn_batch* batch, size_t i, void* data, size_t bytes) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API rtrnn_status rtrnn_batch_restore(rtrnn_batch* batch, size_t i, const void* data, size_t bytes) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] rtrnn_stream_set_hold_steps of each stream. */
 RTRNN_API rtrnn_status rtrnn_batch_set_hold_steps(rtrnn_batch* batch, uint64_t steps) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] [any thread] Steps of stream i that were refused or held because of a NaN or infinity; that an output limit acted in. */

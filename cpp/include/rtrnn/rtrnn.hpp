@@ -311,6 +311,9 @@ public:
         return detail::status(rtrnn_batch_set_state(handle(), i, state.data(), state.size()));
     }
 
+    std::size_t saved_bytes() const noexcept { return rtrnn_batch_saved_bytes(handle()); }
+    Status save(std::size_t i, void* data, std::size_t bytes) const noexcept { return detail::status(rtrnn_batch_save(handle(), i, data, bytes)); }
+    Status restore(std::size_t i, const void* data, std::size_t bytes) noexcept { return detail::status(rtrnn_batch_restore(handle(), i, data, bytes)); }
     Status set_hold_steps(std::uint64_t steps) noexcept { return detail::status(rtrnn_batch_set_hold_steps(handle(), steps)); }
     std::uint64_t limited_count(std::size_t i) const noexcept { return rtrnn_batch_limited_count(handle(), i); }
     std::uint64_t nonfinite_count(std::size_t i) const noexcept { return rtrnn_batch_nonfinite_count(handle(), i); }

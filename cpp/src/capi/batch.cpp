@@ -93,6 +93,25 @@ rtrnn_status rtrnn_batch_set_state(rtrnn_batch* batch, size_t i, const float* st
     return !size || batch->batch.stream(i).set_state(state) ? RTRNN_OK : RTRNN_NONFINITE_INPUT;
 }
 
+size_t rtrnn_batch_saved_bytes(const rtrnn_batch* batch) noexcept { return valid(batch) ? batch->batch.stream(0).saved_bytes() : 0; }
+
+rtrnn_status rtrnn_batch_save(const rtrnn_batch* batch, size_t i, void* data, size_t bytes) noexcept {
+    if (!valid(batch)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(batch);
+    if (!claim) return RTRNN_BUSY;
+    if (i >= batch->batch.size() || !data || bytes != batch->batch.stream(i).saved_bytes()) return RTRNN_INVALID_ARGUMENT;
+    batch->batch.stream(i).save(data);
+    return RTRNN_OK;
+}
+
+rtrnn_status rtrnn_batch_restore(rtrnn_batch* batch, size_t i, const void* data, size_t bytes) noexcept {
+    if (!valid(batch)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(batch);
+    if (!claim) return RTRNN_BUSY;
+    if (i >= batch->batch.size() || !data) return RTRNN_INVALID_ARGUMENT;
+    return status_of(batch->batch.stream(i).restore(data, bytes, false));
+}
+
 rtrnn_status rtrnn_batch_set_hold_steps(rtrnn_batch* batch, uint64_t steps) noexcept {
     if (!valid(batch)) return RTRNN_INVALID_HANDLE;
     const Claim claim(batch);

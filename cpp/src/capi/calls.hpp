@@ -94,6 +94,16 @@ Options read_options(const Options& given, Options defaults, std::size_t first, 
 // The statuses of a step have the same numbers on both sides.
 inline rtrnn_status status_of(Status status) noexcept RTRNN_NONBLOCKING { return static_cast<rtrnn_status>(status); }
 
+inline rtrnn_status status_of(Restored restored) noexcept RTRNN_NONBLOCKING {
+    switch (restored) {
+        case Restored::ok: return RTRNN_OK;
+        case Restored::damaged: return RTRNN_STATE_DAMAGED;
+        case Restored::mismatch: return RTRNN_STATE_MISMATCH;
+        case Restored::nonfinite: return RTRNN_NONFINITE_INPUT;
+    }
+    return RTRNN_INTERNAL;
+}
+
 inline bool known(rtrnn_on_nonfinite policy) noexcept {
     return policy == RTRNN_ON_NONFINITE_ERROR || policy == RTRNN_ON_NONFINITE_HOLD || policy == RTRNN_ON_NONFINITE_PROPAGATE;
 }

@@ -30,13 +30,7 @@ rtrnn_status restore(rtrnn_stream* stream, const void* data, std::size_t bytes, 
     const Claim claim(stream);
     if (!claim) return RTRNN_BUSY;
     if (!data) return RTRNN_INVALID_ARGUMENT;
-    switch (stream->stream.restore(data, bytes, any_weights)) {
-        case rtrnn::Restored::ok: return RTRNN_OK;
-        case rtrnn::Restored::damaged: return RTRNN_STATE_DAMAGED;
-        case rtrnn::Restored::mismatch: return RTRNN_STATE_MISMATCH;
-        case rtrnn::Restored::nonfinite: return RTRNN_NONFINITE_INPUT;
-    }
-    return RTRNN_INTERNAL;
+    return rtrnn::capi::status_of(stream->stream.restore(data, bytes, any_weights));
 }
 
 }  // namespace

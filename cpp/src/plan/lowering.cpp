@@ -109,7 +109,7 @@ Ref Lowering::quantized(Precision precision, std::int64_t size) {
 void Lowering::emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size) {
     const bool split = !node.state_only && is_state_only(node.inputs[1]);
     if (split) args.prepared = scratch(prepared_size);
-    calls.push_back({split ? Phase::split : phase, cell.step, cell.prepare, cell.finish, store(args), ref_count<CellArgs>, sizeof(CellArgs), ref_writes<CellArgs>, cell.many.step, &cell});
+    calls.push_back({split ? Phase::split : phase, cell.step, cell.prepare, cell.finish, store(args), ref_count<CellArgs>, sizeof(CellArgs), ref_writes<CellArgs>, cell.many.step, &cell, node_});
 }
 
 bool Lowering::is_state_only(const std::string& value) const {
@@ -147,6 +147,7 @@ void* Lowering::copy_of(const PendingCall& call) {
 
 void Lowering::lower(const PlanNode& node, std::size_t index) {
     phase = node.state_only ? Phase::prepare : Phase::finish;
+    node_ = node.source->name;
     for (const std::string& value : node.outputs) state_only_[value] = node.state_only;
     if (const auto joins = placement_.joins.find(index); joins != placement_.joins.end())
         for (const Move& move : joins->second) {

@@ -74,6 +74,7 @@ struct PendingCall {
     std::uint32_t writes;
     ManyKernel many = nullptr;             // the form of `kernel` for many arenas, where it has one
     const CellKernels* cell = nullptr;     // of a cell
+    std::string node = {};                 // that it belongs to; empty for a copy of an input or of a state
     std::int32_t parts = 1;
     bool beside_previous = false;          // may run at the same time as the call before it
 };
@@ -135,7 +136,7 @@ public:
 
     template <class Args>
     void emit(Kernel kernel, const Args& args, ManyKernel many = nullptr) {
-        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, sizeof(Args), ref_writes<Args>, many});
+        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, sizeof(Args), ref_writes<Args>, many, nullptr, node_});
     }
     // A cell: in two halves when its recurrent operand is known before the input.
     void emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size);
@@ -168,6 +169,7 @@ private:
 
     const Graph& graph_;
     Placement& placement_;
+    std::string node_;   // being lowered, or the last one that was
     std::unordered_map<std::string, const float*> tensors_;
     using PackedKey = std::tuple<const float*, std::int64_t, std::int64_t, std::int64_t, std::vector<int>>;
     std::map<PackedKey, const float*> packed_;

@@ -133,6 +133,7 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
     for (const bool ahead : {true, false})
         for (const PendingCall& call : lowering.calls)
             if ((call.phase == Phase::prepare) == ahead) in_order.push_back(&call);
+    for (const PendingCall* call : in_order) step_nodes_.push_back(call->node);
     segments_ = find_segments(in_order, placement);
 
     arena_size_ = at + assign_temporaries(lowering.calls, placement, at, offsets);

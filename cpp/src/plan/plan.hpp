@@ -73,6 +73,8 @@ public:
     const std::vector<Call>& prepare_calls(bool odd = false) const { return turns_[odd].prepare; }
     const std::vector<Call>& finish_calls(bool odd = false) const { return turns_[odd].finish; }
     const CommitArgs& commit(bool odd) const { return turns_[odd].commit; }
+    // The node that each of step_calls() belongs to: the first one, where several were fused; empty for a copy that is no node's.
+    const std::vector<std::string>& step_nodes() const { return step_nodes_; }
 
     // The calls of an even step for several timesteps.
     const std::vector<Segment>& segments() const { return segments_; }
@@ -99,6 +101,7 @@ private:
     std::size_t input_size_ = 0, arena_size_ = 0, limit_count_ = no_count;
     AlignedArray<float> initial_state_;
     Turn turns_[2];   // even and odd
+    std::vector<std::string> step_nodes_;
     std::vector<Segment> segments_;
     Constants constants_{0};
     std::deque<AlignedArray<std::byte>> args_;
