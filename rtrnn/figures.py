@@ -21,6 +21,9 @@ INK, MUTED, GUIDE = "#22272e", "#6b737c", "#c9ced4"
 #: Of lines and bars, in the order in which they are added; they differ in lightness as well as in hue.
 SERIES = ("#1f6fb4", "#c23b3b", "#2d8577", "#b5651d", "#6a4c93", "#8a939c", "#0b3d66", "#d98e2b")
 
+#: The same figure is the same file.
+_UNDATED: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -35,7 +38,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": "#4a5159",
     "legend.frameon": False,
     "grid.alpha": 0.3,
-    "svg.hashsalt": "rtrnn",  # the same figure is the same file
+    "svg.hashsalt": "rtrnn",
 }
 
 
@@ -74,6 +77,6 @@ def new_figure(path: str | Path, width: float, height: float, layout: Any = "con
         FigureCanvasAgg(figure)
         yield figure
         try:
-            figure.savefig(str(path), dpi=130)
+            figure.savefig(str(path), dpi=130, metadata=_UNDATED.get(Path(path).suffix))
         except ValueError as error:
             raise UnsupportedError(f"{path}: {' '.join(str(error).split())}") from error

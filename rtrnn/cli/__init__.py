@@ -23,7 +23,7 @@ COMMANDS = {
         "read a trained network and write it as .rtrnn",
         "rtrnn convert policy.onnx policy.rtrnn",
     ),
-    "info": ("rtrnn.cli.info", "show what is in a file: inputs, states, layers, sizes", "rtrnn info policy.onnx"),
+    "info": ("rtrnn.cli.info", "show what is in a file: inputs, states, layers, sizes", "rtrnn info policy.onnx --svg policy.svg"),
     "run": (
         "rtrnn.cli.run",
         "stream rows of a file or a pipe through a network",
@@ -57,7 +57,7 @@ COMMANDS = {
     "bench": (
         "rtrnn.cli.bench",
         "time a step, beside other engines",
-        "rtrnn bench policy.onnx --seconds 2 --figure steps.png",
+        "rtrnn bench policy.onnx --seconds 1 --figure steps.png",
     ),
     "loop": (
         "rtrnn.cli.loop",
@@ -69,7 +69,7 @@ COMMANDS = {
         "write a network as one C99 file that needs nothing else",
         "rtrnn codegen policy.onnx -o policy.c --small",
     ),
-    "demo": ("rtrnn.demo", "run the bundled networks in a closed loop", "rtrnn demo --seconds 5"),
+    "demo": ("rtrnn.demo", "run the bundled networks in a closed loop", "rtrnn demo --seconds 3"),
     "completion": (
         "rtrnn.cli.completion",
         "print what completes these commands in a shell",

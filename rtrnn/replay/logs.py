@@ -53,7 +53,7 @@ class Schema:
             return (self.columns[port],)
         single = self.inputs if port in self.inputs else self.outputs
         aliases = _INPUT_ALIASES if port in self.inputs else _OUTPUT_ALIASES
-        return (port, *aliases) if len(single) == 1 else (port,)
+        return tuple(dict.fromkeys((port, *aliases))) if len(single) == 1 else (port,)
 
 
 @dataclass(frozen=True)

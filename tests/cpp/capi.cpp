@@ -66,6 +66,7 @@ TEST_CASE("the C interface steps like the C++ one") {
     CHECK(rtrnn_batch_restore(batch, 1, saved.data(), saved.size()) == RTRNN_OK);
     CHECK(rtrnn_batch_save(batch, 1, again.data(), again.size()) == RTRNN_OK);
     CHECK(saved == again);
+    CHECK(rtrnn_batch_reset(batch, 0) == RTRNN_OK);
     CHECK(rtrnn_batch_save(batch, 0, again.data(), again.size()) == RTRNN_OK);
     CHECK(saved != again);
     CHECK(rtrnn_batch_reset(batch, 2) == RTRNN_OK);

@@ -147,7 +147,7 @@ void* Lowering::copy_of(const PendingCall& call) {
 
 void Lowering::lower(const PlanNode& node, std::size_t index) {
     phase = node.state_only ? Phase::prepare : Phase::finish;
-    node_ = node.source->name;
+    node_ = node.source->outputs.front();
     for (const std::string& value : node.outputs) state_only_[value] = node.state_only;
     if (const auto joins = placement_.joins.find(index); joins != placement_.joins.end())
         for (const Move& move : joins->second) {

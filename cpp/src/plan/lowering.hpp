@@ -74,7 +74,7 @@ struct PendingCall {
     std::uint32_t writes;
     ManyKernel many = nullptr;             // the form of `kernel` for many arenas, where it has one
     const CellKernels* cell = nullptr;     // of a cell
-    std::string node = {};                 // that it belongs to; empty for a copy of an input or of a state
+    std::string node = {};                 // that it belongs to, by its first output; empty for a copy of an input or of a state
     std::int32_t parts = 1;
     bool beside_previous = false;          // may run at the same time as the call before it
 };
@@ -169,7 +169,7 @@ private:
 
     const Graph& graph_;
     Placement& placement_;
-    std::string node_;   // being lowered, or the last one that was
+    std::string node_;   // being lowered, or the last one that was, by its first output
     std::unordered_map<std::string, const float*> tensors_;
     using PackedKey = std::tuple<const float*, std::int64_t, std::int64_t, std::int64_t, std::vector<int>>;
     std::map<PackedKey, const float*> packed_;

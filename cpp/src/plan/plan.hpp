@@ -73,7 +73,8 @@ public:
     const std::vector<Call>& prepare_calls(bool odd = false) const { return turns_[odd].prepare; }
     const std::vector<Call>& finish_calls(bool odd = false) const { return turns_[odd].finish; }
     const CommitArgs& commit(bool odd) const { return turns_[odd].commit; }
-    // The node that each of step_calls() belongs to: the first one, where several were fused; empty for a copy that is no node's.
+    // The node that each of step_calls() belongs to, by its first output: the first one, where several were fused. Empty for a copy that is
+    // no node's.
     const std::vector<std::string>& step_nodes() const { return step_nodes_; }
 
     // The calls of an even step for several timesteps.
