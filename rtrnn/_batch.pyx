@@ -164,7 +164,7 @@ cdef class Batch:
         return twin
 
     def state(self):
-        """A copy of every state, by name: (n, *shape)."""
+        """A copy of every state, by name: ``(n, *shape)``."""
         cdef Py_ssize_t i
         flat = np.empty((self.size, self.state_size), np.float32)
         cdef float* to = <float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
