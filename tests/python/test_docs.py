@@ -10,11 +10,14 @@ from __future__ import annotations
 import doctest
 import io
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +25,12 @@ import pytest
 from doc_pages import AROUND, NEEDS, REASONS, ROOT, SETUPS, Block, blocks, pages
 
 import rtrnn
+from rtrnn.cli import main
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 CHECKER = doctest.OutputChecker()
+#: Commands that need no shell and leave the process as it is run in this one: others import PyTorch or Keras anew each time.
+IN_PROCESS = re.compile(r"rtrnn (info|verify|convert|run) [^|<>&;$]*")
 NOT_RUN = [block for page in pages() for block in blocks(page) if "not-run" in block.options]
 
 
@@ -36,6 +42,16 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -I{module} "$@"\n')
         (programs / name).chmod(0o755)
     return programs
+
+
+@contextmanager
+def said() -> Iterator[io.StringIO]:
+    """What is printed meanwhile. Of warnings, which exporters have many of, rtrnn's own alone are errors."""
+    output = io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(output):
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", rtrnn.ModelWarning)
+        yield output
 
 
 class Page:
@@ -69,14 +85,17 @@ class Page:
         source = self.programs / f"{block.page.replace('/', '.')}.{block.line}"
         source.write_text("\n" * block.line + block.text)  # so that a traceback has the page's lines
         code = compile(source.read_text(), str(source), "exec")
-        output = io.StringIO()
-        with warnings.catch_warnings(), redirect_stdout(output):
-            warnings.simplefilter("ignore")  # of exporters
-            warnings.simplefilter("error", rtrnn.ModelWarning)
+        with said() as output:
             exec(code, self.names)
         return output.getvalue()
 
     def _sh(self, block: Block) -> str:
+        lines = block.text.replace("\\\n", " ").splitlines()
+        if all(IN_PROCESS.fullmatch(line) for line in lines):
+            with said() as output:
+                for line in lines:
+                    assert main(shlex.split(line, comments=True)[1:]) == 0, f"{block}: {line}\n{output.getvalue()}"
+            return output.getvalue()
         command = ["bash", "-euo", "pipefail", "-c", block.text]
         done = subprocess.run(command, capture_output=True, text=True, env=self.environment, timeout=120, check=False)
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
