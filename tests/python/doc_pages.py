@@ -266,6 +266,7 @@ def nam(folder: Path) -> None:
 
 SETUPS: dict[str, Callable[[Path], None]] = {
     "README.md": readme,
+    "docs/api/cli.md": policy_rtrnn,
     "docs/codegen.md": codegen,
     "docs/errors.md": onnx,
     "docs/load/isaac_lab.md": isaac_lab,
