@@ -215,7 +215,7 @@ cdef class Batch:
                 raise StateError(f"the pickled state of stream {i} is damaged or belongs to another network")
 
     def state(self):
-        """A copy of every state, by name: (n, *shape)."""
+        """A copy of every state, by name: ``(n, *shape)``."""
         cdef Py_ssize_t i
         flat = np.empty((self.size, self.state_size), np.float32)
         cdef float* to = <float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
