@@ -418,6 +418,24 @@ cdef class Stream:
             self._raise(status, failed_at)
         return _arranged(results, self.outputs_, isinstance(xs, dict))
 
+    def trace(self, x=None):
+        """Takes one timestep or several and returns all that they computed: gates, states, outputs, the value of every node.
+
+        For inspection, outside the real-time path: allocates, and takes some ten times as long as the steps. `x` is one timestep's
+        input (input) or a sequence (T, input), a dict or a tuple of such arrays where there are several inputs; without it
+        :attr:`input` is taken. The Stream goes on as after the same steps, bit for bit. The result is a :class:`rtrnn.trace.Trace`, whose
+        gates the engine computed once more from the same state, in the same precision; of a step that was held it shows what was refused.
+
+            trace = stream.trace(xs)
+            trace.cells["gru"]["update"]        # (T, hidden_size)
+
+        Raises :class:`rtrnn.UnsupportedError` for a network without a gru, lstm or rnn node, ValueError (wrong shape or names),
+        :class:`rtrnn.NonFiniteError` as :meth:`step`, naming the timestep; then the Stream is as it was before the call.
+        """
+        from rtrnn.trace import trace
+
+        return trace(self, self.plan, x)
+
     def fork(self):
         """A new Stream of the same Plan that continues from this one's state. Allocates."""
         cdef Stream twin = Stream.__new__(Stream)

@@ -246,6 +246,9 @@ void bind_plan(py::module_& m) {
         .def_property_readonly("calls", [](const PythonPlan& plan) {
             return py::dict("step"_a = plan.step_calls().size(), "prepare"_a = plan.prepare_calls().size(), "finish"_a = plan.finish_calls().size());
         })
+        .def_property_readonly("graph", [](const PythonPlan& plan) { return std::const_pointer_cast<Graph>(plan.graph); }, "What it was made from.")
+        .def_property_readonly("delta", [](const PythonPlan& plan) { return plan.options.delta < 0 ? std::nullopt : std::optional<double>(plan.options.delta); },
+                               "The threshold of delta updates, if any.")
         .def_property_readonly("threads", [](const PythonPlan& plan) { return plan.threads().count; })
         .def_property_readonly("divided_calls", [](const PythonPlan& plan) {
             return std::count_if(plan.step_calls().begin(), plan.step_calls().end(), [](const Call& call) { return call.parts > 1; });
