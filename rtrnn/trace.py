@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtrnn import _core
-from rtrnn.errors import Error, NonFiniteError, UnsupportedError
+from rtrnn.errors import NonFiniteError, UnsupportedError
 
 if TYPE_CHECKING:
     from rtrnn._stream import Stream

@@ -29,7 +29,6 @@ def keep(figure, name):
 import matplotlib.pyplot as plt
 import numpy as np
 
-import rtrnn
 from rtrnn import demo
 from rtrnn.bench import measure
 from rtrnn.bench.engines import timed_calls

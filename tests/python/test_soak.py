@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import mmap
 import os
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -53,8 +54,13 @@ def test_drift_is_seen(soak: ModuleType, model: Any) -> None:
 
 
 def test_a_leak_is_seen(soak: ModuleType, model: Any) -> None:
-    hoard: list[np.ndarray] = []
-    (broken,) = soak.soak(model, 160_000, looks=2, beside=lambda: hoard.append(np.ones(1 << 18)))
+    hoard: list[mmap.mmap] = []   # fresh pages: the allocator may have old ones at hand
+
+    def leak() -> None:
+        hoard.append(mmap.mmap(-1, 1 << 21))
+        hoard[-1].write(b"1" * (1 << 21))
+
+    (broken,) = soak.soak(model, 160_000, looks=2, beside=leak)
     assert "memory grew" in broken
 
 
