@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -206,10 +207,17 @@ void bind_graph(py::module_& m) {
 void bind_plan(py::module_& m) {
     py::class_<PythonPlan, std::shared_ptr<PythonPlan>>(m, "Plan")
         .def(py::init([](std::shared_ptr<Graph> graph, const std::string& weights, const std::string& isa, std::map<std::string, std::string> overrides,
-                         std::optional<std::string> limits) {
-                 return std::make_shared<PythonPlan>(std::move(graph), PlanOptions{weights, isa, std::move(overrides), std::move(limits)});
+                         std::optional<std::string> limits, int threads, std::vector<int> cpus, double spin_ms, std::optional<double> delta) {
+                 if (delta && !(*delta >= 0)) throw py::value_error("delta: expected a threshold from 0 on");
+                 PlanOptions options{weights, isa, std::move(overrides), std::move(limits)};
+                 options.threads.count = threads;
+                 options.threads.cpus = std::move(cpus);
+                 options.threads.spin_ms = spin_ms;
+                 options.delta = delta.value_or(-1);
+                 return std::make_shared<PythonPlan>(std::move(graph), std::move(options));
              }),
-             "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{}, "limits"_a = py::none())
+             "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{}, "limits"_a = py::none(), "threads"_a = 1,
+             "cpus"_a = std::vector<int>{}, "spin_ms"_a = ThreadOptions{}.spin_ms, "delta"_a = py::none())
         .def_property_readonly("isa", [](const PythonPlan& plan) { return plan.kernels().name; })
         .def_property_readonly("inputs", [](const PythonPlan& plan) {
             py::list out;
@@ -238,14 +246,23 @@ void bind_plan(py::module_& m) {
         .def_property_readonly("calls", [](const PythonPlan& plan) {
             return py::dict("step"_a = plan.step_calls().size(), "prepare"_a = plan.prepare_calls().size(), "finish"_a = plan.finish_calls().size());
         })
+        .def_property_readonly("threads", [](const PythonPlan& plan) { return plan.threads().count; })
+        .def_property_readonly("divided_calls", [](const PythonPlan& plan) {
+            return std::count_if(plan.step_calls().begin(), plan.step_calls().end(), [](const Call& call) { return call.parts > 1; });
+        })
         .def(py::pickle(
             [](const PythonPlan& plan) {
-                const PlanOptions& options = plan.options;
-                return py::make_tuple(std::const_pointer_cast<Graph>(plan.graph), options.weights, options.isa, options.overrides, options.limits);
+                const PlanOptions& o = plan.options;
+                return py::make_tuple(std::const_pointer_cast<Graph>(plan.graph), o.weights, o.isa, o.overrides, o.limits, o.threads.count, o.threads.cpus,
+                                      o.threads.spin_ms, o.delta);
             },
             [](const py::tuple& from) {
                 PlanOptions options{from[1].cast<std::string>(), from[2].cast<std::string>(), from[3].cast<std::map<std::string, std::string>>(),
                                     from[4].cast<std::optional<std::string>>()};
+                options.threads.count = from[5].cast<int>();
+                options.threads.cpus = from[6].cast<std::vector<int>>();
+                options.threads.spin_ms = from[7].cast<double>();
+                options.delta = from[8].cast<double>();
                 return std::make_shared<PythonPlan>(from[0].cast<std::shared_ptr<Graph>>(), std::move(options));
             }))
         // A C handle on this Plan for rtrnn._stream.

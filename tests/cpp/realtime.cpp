@@ -29,6 +29,7 @@
 #include "kernels/dispatch.hpp"
 #include "networks.hpp"
 #include "ops/list.hpp"
+#include "plan/delta.hpp"
 #include "rtrnn/rtrnn.h"
 #include "stream/stream.hpp"
 
@@ -395,6 +396,7 @@ int main(int argc, char** argv) {
     const bool emulated = argc > 1 && std::strcmp(argv[1], "--emulated") == 0;
     std::map<std::string, Graph> networks;
     networks.emplace("remaining ops", remaining_ops());
+    networks.emplace("delta updates", with_delta_updates(testing::policy("lstm"), 0.1));
     for (const auto& entry : fs::directory_iterator(RTRNN_GOLDEN_DIR))
         if (entry.path().extension() == ".rtrnn") networks.emplace(entry.path().stem().string(), load_graph(entry.path().string()));
 
