@@ -83,6 +83,7 @@ def _spreads(values: Array) -> Array:
     # A constant's deviation is rounding, not zero.
     deviations[np.ptp(values, axis=0) == 0] = 0
     if deviations.any():
-        return np.maximum(deviations, _SMALLEST_SPREAD * deviations.max())
+        spreads: npt.NDArray[np.float64] = np.maximum(deviations, _SMALLEST_SPREAD * deviations.max())
+        return spreads
     whole = float(np.ptp(values) and values.std()) or float(np.abs(values).max()) or 1.0
     return np.full_like(deviations, whole)
