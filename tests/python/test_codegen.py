@@ -37,6 +37,7 @@ POLICIES = [
     "raptor/checkpoint.h5",
     "nam/lstm.nam",
     "nam/BossLSTM-1x16.nam",
+    "silero_vad/silero_vad_16k_sequence.onnx",
 ]
 QUICK = ["-O1", "-march=native"]  # most of the time is the compilers'
 
