@@ -175,7 +175,7 @@ def test_goldens_on_arm64(name: str, tmp_path: Path) -> None:
 @pytest.mark.models
 @pytest.mark.parametrize("name", [*POLICIES, *LARGE])
 def test_recorded_networks_on_arm64(name: str, models: Path, tmp_path: Path) -> None:
-    on_arm64(loaded(name, models), tmp_path, weights="i8" if name == "anydrive" else "f32")
+    on_arm64(loaded(name, models), tmp_path)
 
 
 def loaded(name: str, models: Path) -> Any:
@@ -185,6 +185,11 @@ def loaded(name: str, models: Path) -> Any:
     if path.endswith(".onnx"):
         pytest.importorskip("onnx")
     return rtrnn.load(models / path)
+
+
+@pytest.mark.models
+def test_integers_on_arm64(models: Path, tmp_path: Path) -> None:
+    on_arm64(loaded("anydrive", models), tmp_path, weights="i8")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
