@@ -92,7 +92,7 @@ def weights_of(args: argparse.Namespace, model: Model, data: Any = None) -> Weig
     import rtrnn
     from rtrnn.precision import WeightChoice
 
-    texts = args.weights or ["f32"]
+    texts: list[str] = args.weights or ["f32"]
     if len(texts) > 1 or "=" in texts[0]:
         return named_pairs(texts, "--weights", "NODE.ROLE=PRECISION")
     if texts[0].endswith(".json"):
