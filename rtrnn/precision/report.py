@@ -122,6 +122,6 @@ def _step_times(
     from rtrnn.bench.engines import NativePlan
     from rtrnn.bench.measure import measure
 
-    rows = np.concatenate([np.concatenate(arrays, axis=1) for arrays in trial.sequences]) if trial.sequences[0] else np.empty(0)
+    rows = np.concatenate([np.concatenate(arrays, axis=1) for arrays in trial.sequences]) if trial.sequences[0] else np.empty(0, np.float32)
     engines = [NativePlan(name, plan, rows) for name, plan in plans.items()]
     return {f.name: f.median_ns for f in measure(engines, seconds=seconds, progress=progress).engines}
