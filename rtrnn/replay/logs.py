@@ -207,7 +207,8 @@ class _Columns:
 class _Npz(_Columns):
     def __init__(self, log: str) -> None:
         super().__init__(log)
-        self.stream = open(log, "rb")  # noqa: SIM115: closed by close(); np.load would leave it open when the file is damaged
+        # Closed by close(); np.load would leave it open when the file is damaged.
+        self.stream = open(log, "rb")  # noqa: SIM115
         try:
             self.file = np.load(self.stream, allow_pickle=False)
             self.files = list(self.file.files)
