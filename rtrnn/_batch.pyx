@@ -6,6 +6,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from rtrnn._stream cimport (
+    RTRNN_BUSY,
     RTRNN_HELD,
     RTRNN_NONFINITE_INPUT,
     RTRNN_OK,
@@ -42,11 +43,21 @@ from rtrnn._stream cimport (
 
 import numpy as np
 
-from rtrnn.errors import Error, NonFiniteError, StateError
+from rtrnn.errors import BusyError, Error, NonFiniteError, StateError
 
 cnp.import_array()
 
 DEF MOST = 64   # inputs or outputs
+
+
+cdef object _busy():
+    raise BusyError("another thread is using this Batch; nothing was done")
+
+
+cdef object _check(rtrnn_status status):
+    """Of a call that fails for nothing else."""
+    if status == RTRNN_BUSY:
+        _busy()
 
 
 cdef class Batch:
@@ -62,6 +73,7 @@ cdef class Batch:
     cdef readonly str on_nonfinite
     cdef object hold
     cdef _Ports inputs_, outputs_, states_
+    cdef bint stepping   # a thread is in step() and gave the GIL away: calls that are several of the core's ask first, and then cannot meet it half-way
     cdef tuple input_shapes, output_shapes   # with the axis of streams
     cdef Py_ssize_t state_size
 
@@ -135,8 +147,13 @@ cdef class Batch:
         for i in range(len(results)):
             outputs[i].data = <float*>cnp.PyArray_DATA(<cnp.ndarray>results[i])
             outputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>results[i])
+        if self.stepping:
+            _busy()
+        self.stepping = True
         with nogil:
             status = rtrnn_batch_step(self.handle, inputs, input_count, outputs, output_count, &failed_at)
+        self.stepping = False
+        _check(status)
         if status > RTRNN_HELD:
             what = "an input is" if status == RTRNN_NONFINITE_INPUT else "an output or a state would become"
             raise NonFiniteError(f"stream {failed_at}: {what} NaN or infinite; every stream is unchanged")
@@ -150,7 +167,7 @@ cdef class Batch:
 
     def prepare(self):
         """:meth:`Stream.prepare` of every stream. Real-time safe."""
-        rtrnn_batch_prepare(self.handle)
+        _check(rtrnn_batch_prepare(self.handle))
 
     def reset(self, mask=None):
         """Every stream, or those where `mask` (n booleans) is true, back to the initial state."""
@@ -158,13 +175,19 @@ cdef class Batch:
         chosen = np.ones(self.size, bool) if mask is None else np.asarray(mask)
         if chosen.shape != (self.size,) or chosen.dtype != bool:
             raise ValueError(f"mask: expected {self.size} booleans, found {chosen.dtype} of shape {chosen.shape}")
-        for i in np.flatnonzero(chosen):
-            rtrnn_batch_reset(self.handle, i)
+        cdef cnp.ndarray indices = np.flatnonzero(chosen)
+        cdef const cnp.npy_intp* index = <const cnp.npy_intp*>cnp.PyArray_DATA(indices)
+        if self.stepping:
+            _busy()
+        for i in range(cnp.PyArray_SIZE(indices)):
+            _check(rtrnn_batch_reset(self.handle, index[i]))
 
     def fork(self):
         """A new Batch of the same Plan whose streams continue from the states of this one's. Allocates."""
         cdef Batch twin = Batch.__new__(Batch)
-        if rtrnn_batch_fork(self.handle, &twin.handle) != RTRNN_OK:
+        cdef rtrnn_status status = rtrnn_batch_fork(self.handle, &twin.handle)
+        _check(status)
+        if status != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
         twin._adopt(self.plan, self.size, self.on_nonfinite, self.hold)
         return twin
@@ -177,9 +200,11 @@ cdef class Batch:
         cdef size_t bytes_each = rtrnn_batch_saved_bytes(self.handle)
         cdef Py_ssize_t i
         saved = []
+        if self.stepping:
+            _busy()
         for i in range(self.size):
             data = PyBytes_FromStringAndSize(NULL, bytes_each)
-            rtrnn_batch_save(self.handle, i, PyBytes_AS_STRING(data), bytes_each)
+            _check(rtrnn_batch_save(self.handle, i, PyBytes_AS_STRING(data), bytes_each))
             saved.append(data)
         return saved
 
@@ -190,12 +215,14 @@ cdef class Batch:
                 raise StateError(f"the pickled state of stream {i} is damaged or belongs to another network")
 
     def state(self):
-        """A copy of every state, by name: (n, *shape)."""
+        """A copy of every state, by name: ``(n, *shape)``."""
         cdef Py_ssize_t i
         flat = np.empty((self.size, self.state_size), np.float32)
         cdef float* to = <float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
+        if self.stepping:
+            _busy()
         for i in range(self.size):
-            rtrnn_batch_get_state(self.handle, i, to + i * self.state_size, self.state_size)
+            _check(rtrnn_batch_get_state(self.handle, i, to + i * self.state_size, self.state_size))
         out, at = {}, 0
         for name, shape, size in zip(self.states_.names, self.states_.shapes, self.states_.sizes):
             out[name] = np.ascontiguousarray(flat[:, at : at + size]).reshape((self.size, *shape))
@@ -219,8 +246,10 @@ cdef class Batch:
         if self.on_nonfinite != "propagate" and not np.isfinite(flat).all():
             raise NonFiniteError("the state to set holds a NaN or an infinity; the batch is unchanged")
         cdef const float* values = <const float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
+        if self.stepping:
+            _busy()
         for i in range(self.size):
-            rtrnn_batch_set_state(self.handle, i, values + i * self.state_size, self.state_size)
+            _check(rtrnn_batch_set_state(self.handle, i, values + i * self.state_size, self.state_size))
 
     @property
     def nonfinite_count(self):

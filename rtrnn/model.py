@@ -288,7 +288,7 @@ class Model:
         return results[0] if len(results) == 1 else tuple(results)
 
     def arrays_of(self, xs: Any) -> tuple[list[Array], bool]:
-        """Each input of `xs`, of the kinds that :meth:`run` takes, in declared order, as (T, *shape) or (T, B, *shape); and
+        """Each input of `xs`, of the kinds that :meth:`run` takes, in declared order, as ``(T, *shape)`` or ``(T, B, *shape)``; and
         whether there is a batch axis. Raises TypeError, ValueError."""
         shapes = self._input_shapes
         arrays = [_as_float(value, name) for name, value in zip(shapes, _ordered(xs, list(shapes)), strict=True)]

@@ -246,15 +246,18 @@ void bind_plan(py::module_& m) {
         .def_property_readonly("calls", [](const PythonPlan& plan) {
             return py::dict("step"_a = plan.step_calls().size(), "prepare"_a = plan.prepare_calls().size(), "finish"_a = plan.finish_calls().size());
         })
+        .def_property_readonly("graph", [](const PythonPlan& plan) { return std::const_pointer_cast<Graph>(plan.graph); }, "What it was made from.")
+        .def_property_readonly("delta", [](const PythonPlan& plan) { return plan.options.delta < 0 ? std::nullopt : std::optional<double>(plan.options.delta); },
+                               "The threshold of delta updates, if any.")
         .def_property_readonly("threads", [](const PythonPlan& plan) { return plan.threads().count; })
         .def_property_readonly("divided_calls", [](const PythonPlan& plan) {
             return std::count_if(plan.step_calls().begin(), plan.step_calls().end(), [](const Call& call) { return call.parts > 1; });
         })
         .def(py::pickle(
             [](const PythonPlan& plan) {
-                const PlanOptions& o = plan.options;
-                return py::make_tuple(std::const_pointer_cast<Graph>(plan.graph), o.weights, o.isa, o.overrides, o.limits, o.threads.count, o.threads.cpus,
-                                      o.threads.spin_ms, o.delta);
+                const PlanOptions& options = plan.options;
+                return py::make_tuple(std::const_pointer_cast<Graph>(plan.graph), options.weights, options.isa, options.overrides, options.limits,
+                                      options.threads.count, options.threads.cpus, options.threads.spin_ms, options.delta);
             },
             [](const py::tuple& from) {
                 PlanOptions options{from[1].cast<std::string>(), from[2].cast<std::string>(), from[3].cast<std::map<std::string, std::string>>(),

@@ -252,6 +252,19 @@ TEST_CASE("misuse: loading and creating with wrong arguments leaves NULL and a m
     const rtrnn_override holds_null = {"layer0.weight_hh", nullptr};
     options.overrides = &holds_null;
     CHECK(load(&options, file.size()) == RTRNN_INVALID_ARGUMENT);
+    options = RTRNN_OPTIONS_INIT;
+    for (const std::uint32_t threads : {65u, 0xFFFFFFFFu}) {
+        options.threads = threads;
+        CHECK(load(&options, file.size()) == RTRNN_INVALID_ARGUMENT);
+    }
+    options.threads = 2;
+    options.spin_ms = -1;
+    CHECK(load(&options, file.size()) == RTRNN_INVALID_ARGUMENT);
+    for (const double delta : {-1.0, static_cast<double>(NAN)}) {
+        options = RTRNN_OPTIONS_INIT;
+        options.delta = &delta;
+        CHECK(load(&options, file.size()) == RTRNN_INVALID_ARGUMENT);
+    }
     // A newer caller's struct: zeros at its end ask for nothing, anything else for what this library does not know.
     struct {
         rtrnn_options known;

@@ -107,6 +107,9 @@ struct Options {
     span<const Override> overrides = {};
     unsigned threads = 0;
     const char* limits = nullptr;
+    span<const std::int32_t> cpus = {};   // threads - 1, or none
+    double spin_ms = 0;                   // 0: the default
+    double delta = -1;                    // none when below 0
 };
 
 namespace detail {
@@ -121,6 +124,9 @@ inline rtrnn_options c_options(const Options& options) noexcept {
     out.override_count = options.overrides.size();
     out.threads = options.threads;
     out.limits = options.limits;
+    out.cpus = options.cpus.size() ? options.cpus.data() : nullptr;
+    out.spin_ms = options.spin_ms;
+    out.delta = options.delta < 0 ? nullptr : &options.delta;
     return out;
 }
 

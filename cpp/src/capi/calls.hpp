@@ -34,6 +34,23 @@ bool valid(const Handle* handle) noexcept RTRNN_NONBLOCKING {
     return handle && handle->mark == Handle::live;
 }
 
+// Keeps other threads out of a handle while it lives; false when one is in.
+class Claim {
+public:
+    template <class Handle>
+    explicit Claim(const Handle* handle) noexcept RTRNN_NONBLOCKING : busy_(handle->busy), entered_(busy_.enter()) {}
+    ~Claim() noexcept RTRNN_NONBLOCKING {
+        if (entered_) busy_.leave();
+    }
+    Claim(const Claim&) = delete;
+    Claim& operator=(const Claim&) = delete;
+    explicit operator bool() const noexcept RTRNN_NONBLOCKING { return entered_; }
+
+private:
+    Busy& busy_;
+    const bool entered_;
+};
+
 #if defined(RTRNN_CHECK_HANDLES)
 void keep_freed(void* handle, void (*destroy)(void*));
 #endif

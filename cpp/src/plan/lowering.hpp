@@ -12,6 +12,7 @@
 
 #include "kernels/kernels.hpp"
 #include "plan/aligned.hpp"
+#include "plan/constants.hpp"
 #include "plan/options.hpp"
 #include "plan/placement.hpp"
 #include "rtrnn/realtime.h"
@@ -159,11 +160,8 @@ public:
 
     Phase phase = Phase::finish;
     std::vector<PendingCall> calls;
-    std::deque<AlignedArray<float>> float_constants;
-    std::deque<AlignedArray<std::int32_t>> index_constants;
-    std::deque<AlignedArray<std::byte>> byte_constants;
     std::deque<AlignedArray<std::byte>> args;
-    std::size_t constant_bytes = 0;
+    Constants constants;
 
 private:
     bool is_state_only(const std::string& value) const;
