@@ -207,7 +207,7 @@ class _Columns:
 class _Npz(_Columns):
     def __init__(self, log: str) -> None:
         super().__init__(log)
-        self.opened = open(log, "rb")   # by hand: NumPy leaves a damaged file open
+        self.opened = open(log, "rb")   # by hand: NumPy leaves a damaged file open  # noqa: SIM115
         try:
             self.file = np.load(self.opened, allow_pickle=False)
             self.files = list(self.file.files)
