@@ -93,7 +93,15 @@ class Plan:
         isa: str = "",
         overrides: dict[str, str] = ...,
         limits: str | None = None,
+        threads: int = 1,
+        cpus: abc.Sequence[int] = ...,
+        spin_ms: float = 5.0,
+        delta: float | None = None,
     ) -> None: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def divided_calls(self) -> int: ...
     @property
     def isa(self) -> str: ...
     @property

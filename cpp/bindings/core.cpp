@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -197,10 +198,17 @@ void bind_graph(py::module_& m) {
 void bind_plan(py::module_& m) {
     py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
         .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, std::map<std::string, std::string> overrides,
-                         std::optional<std::string> limits) {
-                 return std::make_shared<Plan>(graph, PlanOptions{weights, isa, std::move(overrides), std::move(limits)});
+                         std::optional<std::string> limits, int threads, std::vector<int> cpus, double spin_ms, std::optional<double> delta) {
+                 if (delta && !(*delta >= 0)) throw py::value_error("delta: expected a threshold from 0 on");
+                 PlanOptions options{weights, isa, std::move(overrides), std::move(limits)};
+                 options.threads.count = threads;
+                 options.threads.cpus = std::move(cpus);
+                 options.threads.spin_ms = spin_ms;
+                 options.delta = delta.value_or(-1);
+                 return std::make_shared<Plan>(graph, options);
              }),
-             "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{}, "limits"_a = py::none())
+             "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{}, "limits"_a = py::none(), "threads"_a = 1,
+             "cpus"_a = std::vector<int>{}, "spin_ms"_a = ThreadOptions{}.spin_ms, "delta"_a = py::none())
         .def_property_readonly("isa", [](const Plan& plan) { return plan.kernels().name; })
         .def_property_readonly("inputs", [](const Plan& plan) {
             py::list out;
@@ -228,6 +236,10 @@ void bind_plan(py::module_& m) {
         .def_property_readonly("structure", &Plan::structure)
         .def_property_readonly("calls", [](const Plan& plan) {
             return py::dict("step"_a = plan.step_calls().size(), "prepare"_a = plan.prepare_calls().size(), "finish"_a = plan.finish_calls().size());
+        })
+        .def_property_readonly("threads", [](const Plan& plan) { return plan.threads().count; })
+        .def_property_readonly("divided_calls", [](const Plan& plan) {
+            return std::count_if(plan.step_calls().begin(), plan.step_calls().end(), [](const Call& call) { return call.parts > 1; });
         })
         // A C handle on this Plan for rtrnn._stream.
         .def("_handle", [](const std::shared_ptr<Plan>& plan) {

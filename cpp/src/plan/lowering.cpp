@@ -5,6 +5,7 @@
 
 #include "ops/op.hpp"
 #include "plan/packing.hpp"
+#include "plan/sparse.hpp"
 
 namespace rtrnn {
 namespace {
@@ -76,7 +77,8 @@ Matrix Lowering::matrix(const MatrixSource& s, Precision precision) {
     const std::size_t width = s.width == 8 ? 0 : s.width == 16 ? 1 : 2;
     const TileTable& tiles = kernels.tiles[static_cast<int>(precision)];
     const TileSums sums = tiles.sums[static_cast<int>(s.shape)][width];
-    if (precision == Precision::f32) return {packed(s.weight, s.rows, s.cols, s.width, s.gates), nullptr, nullptr, sums, nullptr, precision};
+    if (s.sparse) return sparse(s);
+    if (precision == Precision::f32) return {packed(s.weight, s.rows, s.cols, s.width, s.gates), nullptr, nullptr, sums, nullptr, precision, nullptr, nullptr};
     const auto [found, is_new] = matrices_.try_emplace({{s.weight, s.rows, s.cols, s.width, s.gates}, precision});
     Matrix& known = found->second;
     if (is_new) {
@@ -85,13 +87,24 @@ Matrix Lowering::matrix(const MatrixSource& s, Precision precision) {
         if (!packed.scale.empty()) known.scale = constant(packed.scale);
         if (!packed.start.empty()) known.start = constant(packed.start);
     }
-    return {known.weights, known.scale, known.start, sums, tiles.arrange, precision};
+    return {known.weights, known.scale, known.start, sums, tiles.arrange, precision, nullptr, nullptr};
+}
+
+Matrix Lowering::sparse(const MatrixSource& s) {
+    const auto [found, is_new] = sparse_.try_emplace({s.weight, s.rows, s.cols, s.width, s.gates});
+    Matrix& known = found->second;
+    if (is_new) {
+        const int partials = s.shape == TileShape::linear ? 4 : 2;
+        const SparseMatrix packed = pack_sparse(s.weight, s.rows, s.cols, s.gates, partials);
+        known = {constant(packed.weights), nullptr, nullptr, kernels.sparse_tiles[static_cast<int>(s.shape)], nullptr, Precision::f32,
+                 constant(packed.first_block), constant(packed.block_column)};
+    }
+    return known;
 }
 
 Ref Lowering::quantized(Precision precision, std::int64_t size) {
     if (precision < Precision::i16) return {nullptr, 0};
-    const std::int64_t blocks = (size + quantized_block - 1) / quantized_block;
-    return scratch(blocks * quantized_block * static_cast<std::int64_t>(sizeof(std::int16_t)) / static_cast<std::int64_t>(sizeof(float)));
+    return scratch(quantized_floats(size));
 }
 
 void Lowering::emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size) {

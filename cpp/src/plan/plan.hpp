@@ -14,6 +14,7 @@
 #include "plan/aligned.hpp"
 #include "plan/lowering.hpp"
 #include "plan/options.hpp"
+#include "plan/parts.hpp"
 #include "plan/segments.hpp"
 
 namespace rtrnn {
@@ -57,6 +58,7 @@ public:
     static constexpr std::size_t no_count = static_cast<std::size_t>(-1);
     std::size_t limit_count() const { return limit_count_; }
 
+    // Calls that are run in order, each on the calling thread, give a step; the parts of a divided call may also run at the same time.
     // An even or an odd step: its calls, and what is left to do after them when the blocks are taken for each other.
     struct Turn {
         std::vector<Call> step, prepare, finish;
@@ -72,12 +74,17 @@ public:
     // The calls of an even step for several timesteps.
     const std::vector<Segment>& segments() const { return segments_; }
 
+    const ThreadOptions& threads() const { return threads_; }
+    // What each of a Stream's workers needs of memory, in floats; 0 when no call is divided.
+    std::size_t worker_size() const { return worker_size_; }
+
     std::size_t constant_bytes() const { return constant_bytes_; }
     // The precision of each matrix, by "NODE.ROLE" (options.hpp).
     const std::map<std::string, const NamedPrecision*>& matrices() const { return matrices_; }
 
 private:
     void lay_out(const Graph& graph, const Placement& placement, Lowering& lowering);
+    Call planned(const PendingCall& call, CellForm form);
     void make_calls(std::vector<PendingCall>& calls, const std::vector<std::size_t>& offsets, Turn& turn);
     void make_commit(const Placement& placement, const std::vector<std::size_t>& offsets, bool odd);
 
@@ -94,6 +101,9 @@ private:
     std::deque<AlignedArray<std::int32_t>> index_constants_;
     std::deque<AlignedArray<std::byte>> byte_constants_;
     std::deque<AlignedArray<std::byte>> args_;
+    ThreadOptions threads_;
+    std::size_t worker_size_ = 0;
+    std::vector<std::unique_ptr<RemotePart>> remote_parts_;
 };
 
 // Whether all outputs and next states that a step has computed in this arena are.
