@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtrnn import _core
 from rtrnn.errors import (
+    BusyError,
     Error,
     FileFormatError,
     GraphError,
@@ -38,6 +39,7 @@ __all__ = [
     "RNN",
     "Activation",
     "Batch",
+    "BusyError",
     "CSource",
     "Error",
     "FileFormatError",

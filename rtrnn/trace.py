@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rtrnn import _core
-from rtrnn.errors import Error, NonFiniteError, UnsupportedError
+from rtrnn.errors import NonFiniteError, UnsupportedError
 
 if TYPE_CHECKING:
     from rtrnn._stream import Stream
 
-__all__ = ["Trace", "remember", "trace"]
+__all__ = ["Trace", "trace"]
 
 Array = npt.NDArray[np.float32]
 
@@ -42,22 +42,16 @@ class Trace:
     values: dict[str, Array]
 
 
-def remember(plan: _core.Plan, graph: _core.Graph) -> None:
-    """Keeps the Graph as long as the Plan, so that its Streams can be traced."""
-    _graphs[plan] = graph
-
-
 def trace(stream: Stream, plan: _core.Plan, x: Any) -> Trace:
     """See :meth:`rtrnn.Stream.trace`."""
     tracer = _tracers.get(plan)
     if tracer is None:
-        if plan not in _graphs:
-            raise Error("this Stream was not made by rtrnn.Model.stream: what its Plan was made from is not known")
-        tracer = _tracers[plan] = _Tracer(plan, _graphs[plan])
+        if plan.delta is not None:
+            raise UnsupportedError("trace: expected a Stream without delta updates, whose sums are no longer those of a cell")
+        tracer = _tracers[plan] = _Tracer(plan, plan.graph)
     return tracer.run(stream, x)
 
 
-_graphs: WeakKeyDictionary[_core.Plan, _core.Graph] = WeakKeyDictionary()
 _tracers: WeakKeyDictionary[_core.Plan, _Tracer] = WeakKeyDictionary()
 
 

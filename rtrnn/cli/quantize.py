@@ -7,8 +7,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtrnn.cli.common import UserError, add_loading_arguments, load_model, number_above_zero
-from rtrnn.cli.output import Progress, Table, format_bytes, print_json, show
+from rtrnn.cli.common import (
+    UserError,
+    add_loading_arguments,
+    check_figure,
+    check_folder,
+    load_model,
+    note,
+    number_above_zero,
+    number_from_zero,
+)
+from rtrnn.cli.output import Progress, Table, format_bytes, painted, print_json, show
 
 if TYPE_CHECKING:
     from rtrnn.precision.report import Entry, QuantizeReport
@@ -31,6 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="error that 'auto' may make in any element of an output: RMS over time as a share of its spread (default: 0.01)",
     )
     parser.add_argument("--goal", choices=("speed", "memory"), default="speed", help="of 'auto' (default: speed)")
+    parser.add_argument(
+        "--delta",
+        action="append",
+        type=number_from_zero,
+        default=[],
+        metavar="THRESHOLD",
+        help="measure delta updates as well: changes up to this are not followed; may be given several times",
+    )
     parser.add_argument("--seconds", type=number_above_zero, default=1.0, help="of timing (default: 1)")
     parser.add_argument("--save", metavar="FILE", help="write the choice as JSON, for --weights of other commands")
     parser.add_argument("--figure", metavar="FILE", help="draw the errors over time (.png, .svg, .pdf)")
@@ -42,6 +59,10 @@ def run(args: argparse.Namespace) -> int:
     from rtrnn.bench.machine import pinned
     from rtrnn.precision.report import quantize
 
+    if args.figure:
+        check_figure(args.figure)
+    if args.save:
+        check_folder(args.save)
     model = load_model(args.file, args)
     data = None
     if args.data:
@@ -50,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         data = read_inputs(args.data, model.inputs, "--data")
     try:
         with pinned(None), Progress("measuring", 1.0) as progress:
-            report = quantize(model, data, args.budget, goal=args.goal, seconds=args.seconds, progress=progress.update)
+            report = quantize(model, data, args.budget, goal=args.goal, deltas=args.delta, seconds=args.seconds, progress=progress.update)
     except ValueError as error:
         raise UserError(f"{args.file}: {error}") from error
     if args.save:
@@ -84,10 +105,10 @@ def _show(args: argparse.Namespace, report: QuantizeReport) -> None:
     print("RMS: over time, of the element that is worst by it; spread: the element's standard deviation with f32 weights")
     for entry in report.entries:
         if entry.failure:
-            print(f"error: {entry.name}: {entry.failure}")
+            print(f"{painted('error:', 'bad')} {entry.name}: {entry.failure}")
     print(f"auto: {report.choice}")
     if not args.data:
-        print("note: made-up input; --data with inputs recorded where the network works tells more")
+        note("made-up input; --data with inputs recorded where the network works tells more")
 
 
 def _rows(entry: Entry) -> list[tuple[str, ...]]:

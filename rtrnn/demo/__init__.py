@@ -23,6 +23,7 @@ from rtrnn.cli.common import number_above_zero, whole_number_above_zero
 from rtrnn.cli.output import Table, print_json, show
 from rtrnn.demo import cartpole, figure, sine
 from rtrnn.demo.realtime import Timing, balance, balance_in_real_time, format_ns
+from rtrnn.figures import require_matplotlib
 
 __all__ = ["CELLS", "add_arguments", "load", "run"]
 
@@ -74,7 +75,8 @@ def _ns_per_step(streams: list[rtrnn.Stream], rounds: int = 300, steps: int = 20
             for _ in repeat(None, steps):
                 step()
             row[index] = (time.perf_counter_ns() - begin) / steps
-    return np.median(times, axis=0).tolist()
+    medians: list[float] = np.median(times, axis=0).tolist()
+    return medians
 
 
 def sine_results() -> list[SineResult]:
@@ -86,7 +88,8 @@ def sine_results() -> list[SineResult]:
         def step(sample: np.ndarray) -> np.ndarray:
             stream.input.flat[:] = sample
             stream.step()
-            return stream.output.reshape(1)
+            y: np.ndarray = stream.output.reshape(1)
+            return y
 
         return sine.continuations(step, stream.reset)
 
@@ -100,7 +103,7 @@ def sine_results() -> list[SineResult]:
 def run(args: argparse.Namespace) -> int:
     """The whole demo; 0 when the pole stayed up with the policy's state and fell without it, else 1."""
     if not args.no_plot:
-        figure.require_matplotlib()
+        require_matplotlib()
         if not args.output.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, "no such folder for the figure", os.fspath(args.output.parent))
     sines = sine_results()

@@ -13,7 +13,7 @@ import pytest
 from small_networks import H, I, O, gru_onnx, observations, rtrnn_command, torchscript, two_input_rtrnn
 
 import rtrnn
-from rtrnn.cli import main
+from rtrnn.cli import COMMANDS, main
 
 
 def expected_outputs(path: Path, xs: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def expected_outputs(path: Path, xs: np.ndarray) -> np.ndarray:
 # -- the frame -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["convert", "info", "run", "verify", "quantize", "bench", "loop", "codegen", "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -34,7 +34,7 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
 def test_without_arguments_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     text = capsys.readouterr().out
-    assert all(command in text for command in ("convert", "info", "run", "verify", "quantize", "bench", "loop", "codegen", "demo"))
+    assert all(command in text for command in COMMANDS)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,6 +261,27 @@ def test_run_hold(network: Path, tmp_path: Path) -> None:
     found = np.load(tmp_path / "y.npy")
     np.testing.assert_array_equal(found[2], found[1])
     np.testing.assert_array_equal(found[3], expected_outputs(network, xs[[0, 1, 3]])[2])
+    assert main([*arguments, "--on-nonfinite", "hold", "--hold-steps", "1"]) == 0
+    bad[3, 0] = np.inf
+    np.save(tmp_path / "x.npy", bad)
+    assert main([*arguments, "--on-nonfinite", "hold"]) == 0
+    assert main([*arguments, "--on-nonfinite", "hold", "--hold-steps", "1"]) == 1
+    assert main([*arguments, "--hold-steps", "1"]) == 1
+
+
+def test_run_without_limits(network: Path, tmp_path: Path) -> None:
+    xs = observations(4)
+    np.save(tmp_path / "x.npy", xs)
+    model = rtrnn.load(network)
+    model.set_metadata("rtrnn.limits", json.dumps({"actions": {"max": 0.0}}))
+    model.save(tmp_path / "limited.rtrnn")
+    arguments = ["run", str(tmp_path / "limited.rtrnn"), "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")]
+    assert main(arguments) == 0
+    raw = expected_outputs(network, xs)
+    assert raw.max() > 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.minimum(raw, 0))
+    assert main([*arguments, "--no-limits"]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), raw)
 
 
 # -- a real policy -------------------------------------------------------------------------------------

@@ -13,8 +13,6 @@ from small_networks import draft, observations
 from test_golden import NAMES
 
 import rtrnn
-from rtrnn import _core
-from rtrnn._stream import Stream
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 CELLS = {"rnn", "gru", "lstm"}
@@ -238,5 +236,5 @@ def test_refusals(network: Path) -> None:
             stream.trace(x)
     with pytest.raises(rtrnn.UnsupportedError, match="expected a network with a gru, lstm or rnn node, found linear"):
         rtrnn.Linear(np.eye(2)).stream().trace(np.zeros(2))
-    with pytest.raises(rtrnn.Error, match=r"not made by rtrnn\.Model\.stream"):
-        Stream(_core.Plan(model.graph)).trace(np.zeros(5))
+    with pytest.raises(rtrnn.UnsupportedError, match="without delta updates"):
+        model.stream(delta=0.1).trace(np.zeros(5))
