@@ -157,13 +157,12 @@ sound.set(ylabel="band")
 sound.set_title("Frames that go in, and notes that come out")
 likely = np.exp(logits - logits.max(1, keepdims=True))
 likely /= likely.sum(1, keepdims=True)
-chance.plot(time, likely[:, 0], color="#c9ced4", lw=1, label="blank")
+chance.plot(time, likely[:, 0], color="#c9ced4", lw=1)
 for index in sorted({LABELS.index(note) for _, note in heard}):
     chance.plot(time, likely[:, index], lw=1.4)
 for at, note in heard:
     chance.text(FRAME * at, 1.05, note, ha="center", weight="bold")
-chance.set(xlabel="time (ms)", ylabel="probability", ylim=(0, 1.17), xlim=(0, end))
-chance.legend(loc="center right", fontsize=9)
+chance.set(xlabel="time (ms)", ylabel="probability (grey: blank)", ylim=(0, 1.17), xlim=(0, end))
 keep(figure, "notes")
 
 # %% [markdown]
