@@ -61,5 +61,12 @@ def _matches(pattern: str) -> bool:
     return any(name not in exclude_patterns for name in found)
 
 
+def _shorter_signature(*event: object) -> tuple[object, object]:
+    """NumPy's alias instead of all that it stands for."""
+    *_, arguments, returns = event
+    return re.sub(r"[~\w.]*_Buffer \| .*?_NestedSequence\[complex \| bytes \| str\]", "ArrayLike", str(arguments or "")) or None, returns
+
+
 def setup(app: object) -> None:
     app.connect("source-read", _before_reading)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-signature", _shorter_signature)  # type: ignore[attr-defined]
