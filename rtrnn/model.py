@@ -106,7 +106,7 @@ class Model:
         self.graph.save(os.fspath(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (self.graph.to_bytes(), self.warnings)
+        return type(self), (self.graph, self.warnings)
 
     # -- running ---------------------------------------------------------------------------------------
 
@@ -349,10 +349,6 @@ def _digest(arrays: list[Array]) -> str:
         digest.update(repr(array.shape).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _unpickle(data: bytes, warnings: tuple[str, ...]) -> Model:
-    return Model(_core.Graph.from_bytes(data), warnings)
 
 
 def _ordered(xs: Any, names: list[str]) -> list[Any]:

@@ -195,6 +195,8 @@ public:
                 rtrnn_stream_process(stream_, input_spans_.data(), input_spans_.size(), output_spans_.data(), output_spans_.size(), batch_size, nullptr);
                 rtrnn_batch_get_state(batch_, 1, state_.data(), state_.size());
                 rtrnn_batch_set_state(batch_, 1, state_.data(), state_.size());
+                rtrnn_batch_save(batch_, 1, saved_.data(), rtrnn_batch_saved_bytes(batch_));
+                rtrnn_batch_restore(batch_, 1, saved_.data(), rtrnn_batch_saved_bytes(batch_));
                 rtrnn_batch_reset(batch_, 1);
                 rtrnn_stream_reset(stream_);
             }

@@ -10,12 +10,11 @@
 namespace rtrnn {
 namespace {
 
-template <class T>
-const T* keep(std::deque<AlignedArray<T>>& pool, std::size_t& bytes, const T* values, std::size_t count) {
-    pool.push_back(aligned_array<T>(count));
-    std::copy(values, values + count, pool.back().get());
-    bytes += count * sizeof(T);
-    return pool.back().get();
+// Room for every tensor in float32 and what the padding of tiles adds.
+std::size_t expected_bytes(const Graph& graph) {
+    std::size_t floats = 0;
+    for (const Tensor& tensor : graph.tensors()) floats += static_cast<std::size_t>(element_count(tensor.shape));
+    return floats * sizeof(float) * 9 / 8 + 4096;
 }
 
 }  // namespace
@@ -25,7 +24,7 @@ std::string matrix_label(const PlanNode& node, std::size_t i, const char* role) 
 }
 
 Lowering::Lowering(const Graph& graph, const KernelTable& kernels_, Placement& placement, PrecisionChoice& precisions)
-    : kernels(kernels_), graph_(graph), placement_(placement), precisions_(precisions) {
+    : kernels(kernels_), constants(expected_bytes(graph)), graph_(graph), placement_(placement), precisions_(precisions) {
     for (const State& state : graph.states()) state_only_[state.name] = true;
     for (const Tensor& tensor : graph.tensors()) state_only_[tensor.name] = true;
 }
@@ -42,7 +41,7 @@ Ref Lowering::in(const PlanNode& node, std::size_t i) {
     if (placed != placement_.values.end()) return at(placed->second);
     const Tensor& tensor = *graph_.find_tensor(value);
     const float*& data = tensors_[value];
-    if (!data) data = keep(float_constants, constant_bytes, tensor.data.get(), static_cast<std::size_t>(element_count(tensor.shape)));
+    if (!data) data = constants.add(tensor.data.get(), static_cast<std::size_t>(element_count(tensor.shape)));
     return {data, 0};
 }
 
@@ -54,10 +53,10 @@ const float* Lowering::weights(const PlanNode& node, std::size_t i) const {
 
 Ref Lowering::scratch(std::int64_t size) { return at({placement_.add_buffer(size, Region::temporary), 0}); }
 
-const float* Lowering::constant(const std::vector<float>& values) { return keep(float_constants, constant_bytes, values.data(), values.size()); }
+const float* Lowering::constant(const std::vector<float>& values) { return constants.add(values.data(), values.size()); }
 
 const std::int32_t* Lowering::constant(const std::vector<std::int32_t>& values) {
-    return keep(index_constants, constant_bytes, values.data(), values.size());
+    return constants.add(values.data(), values.size());
 }
 
 const float* Lowering::packed(const float* weight, std::int64_t rows, std::int64_t cols, std::int64_t width, const std::vector<int>& gates) {
@@ -83,7 +82,7 @@ Matrix Lowering::matrix(const MatrixSource& s, Precision precision) {
     Matrix& known = found->second;
     if (is_new) {
         const PackedMatrix packed = pack_reduced(s.weight, s.rows, s.cols, s.width, s.gates, precision, tiles, s.label);
-        known.weights = keep(byte_constants, constant_bytes, packed.weights.data(), packed.weights.size());
+        known.weights = constants.add(packed.weights.data(), packed.weights.size());
         if (!packed.scale.empty()) known.scale = constant(packed.scale);
         if (!packed.start.empty()) known.start = constant(packed.start);
     }
@@ -110,7 +109,7 @@ Ref Lowering::quantized(Precision precision, std::int64_t size) {
 void Lowering::emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size) {
     const bool split = !node.state_only && is_state_only(node.inputs[1]);
     if (split) args.prepared = scratch(prepared_size);
-    calls.push_back({split ? Phase::split : phase, cell.step, cell.prepare, cell.finish, store(args), ref_count<CellArgs>, sizeof(CellArgs), ref_writes<CellArgs>, cell.many.step, &cell});
+    calls.push_back({split ? Phase::split : phase, cell.step, cell.prepare, cell.finish, store(args), ref_count<CellArgs>, sizeof(CellArgs), ref_writes<CellArgs>, cell.many.step, &cell, node_});
 }
 
 bool Lowering::is_state_only(const std::string& value) const {
@@ -148,6 +147,7 @@ void* Lowering::copy_of(const PendingCall& call) {
 
 void Lowering::lower(const PlanNode& node, std::size_t index) {
     phase = node.state_only ? Phase::prepare : Phase::finish;
+    node_ = node.source->outputs.front();
     for (const std::string& value : node.outputs) state_only_[value] = node.state_only;
     if (const auto joins = placement_.joins.find(index); joins != placement_.joins.end())
         for (const Move& move : joins->second) {

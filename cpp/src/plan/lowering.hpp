@@ -12,6 +12,7 @@
 
 #include "kernels/kernels.hpp"
 #include "plan/aligned.hpp"
+#include "plan/constants.hpp"
 #include "plan/options.hpp"
 #include "plan/placement.hpp"
 #include "rtrnn/realtime.h"
@@ -73,6 +74,7 @@ struct PendingCall {
     std::uint32_t writes;
     ManyKernel many = nullptr;             // the form of `kernel` for many arenas, where it has one
     const CellKernels* cell = nullptr;     // of a cell
+    std::string node = {};                 // that it belongs to, by its first output; empty for a copy of an input or of a state
     std::int32_t parts = 1;
     bool beside_previous = false;          // may run at the same time as the call before it
 };
@@ -134,7 +136,7 @@ public:
 
     template <class Args>
     void emit(Kernel kernel, const Args& args, ManyKernel many = nullptr) {
-        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, sizeof(Args), ref_writes<Args>, many});
+        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, sizeof(Args), ref_writes<Args>, many, nullptr, node_});
     }
     // A cell: in two halves when its recurrent operand is known before the input.
     void emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size);
@@ -158,11 +160,8 @@ public:
 
     Phase phase = Phase::finish;
     std::vector<PendingCall> calls;
-    std::deque<AlignedArray<float>> float_constants;
-    std::deque<AlignedArray<std::int32_t>> index_constants;
-    std::deque<AlignedArray<std::byte>> byte_constants;
     std::deque<AlignedArray<std::byte>> args;
-    std::size_t constant_bytes = 0;
+    Constants constants;
 
 private:
     bool is_state_only(const std::string& value) const;
@@ -170,6 +169,7 @@ private:
 
     const Graph& graph_;
     Placement& placement_;
+    std::string node_;   // being lowered, or the last one that was, by its first output
     std::unordered_map<std::string, const float*> tensors_;
     using PackedKey = std::tuple<const float*, std::int64_t, std::int64_t, std::int64_t, std::vector<int>>;
     std::map<PackedKey, const float*> packed_;

@@ -81,10 +81,7 @@ Plan::Plan(const Graph& unlimited, const PlanOptions& options) : kernels_(&selec
         for (const Slot& state : states_)
             if (state.name == limit_count_name) limit_count_ = state.offset - state_offset_;
 
-    constant_bytes_ = lowering.constant_bytes;
-    float_constants_ = std::move(lowering.float_constants);
-    index_constants_ = std::move(lowering.index_constants);
-    byte_constants_ = std::move(lowering.byte_constants);
+    constants_ = std::move(lowering.constants);
     args_ = std::move(lowering.args);
 }
 
@@ -136,6 +133,7 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
     for (const bool ahead : {true, false})
         for (const PendingCall& call : lowering.calls)
             if ((call.phase == Phase::prepare) == ahead) in_order.push_back(&call);
+    for (const PendingCall* call : in_order) step_nodes_.push_back(call->node);
     segments_ = find_segments(in_order, placement);
 
     arena_size_ = at + assign_temporaries(lowering.calls, placement, at, offsets);
@@ -145,13 +143,15 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
     std::vector<PendingCall> odd_calls = lowering.calls;
     // Weights that a cache level does not hold are evicted by the time they are read again. Walking them forwards on one step and
     // backwards on the next leaves some to be hit.
-    const bool turns_back = lowering.constant_bytes > first_level_cache_bytes();
+    const bool turns_back = lowering.constants.bytes() > first_level_cache_bytes();
     for (PendingCall& call : odd_calls) {
         call.args = lowering.copy_of(call);
         if (call.cell) static_cast<CellArgs*>(call.args)->backward = turns_back;
     }
     make_calls(lowering.calls, offsets, turns_[0]);
     make_calls(odd_calls, odd_offsets, turns_[1]);
+    turns_[0].fetch = read_first(lowering.calls, *kernels_, lowering.constants, first_level_cache_bytes());
+    turns_[1].fetch = read_first(odd_calls, *kernels_, lowering.constants, first_level_cache_bytes());
     make_commit(placement, offsets, false);
     make_commit(placement, odd_offsets, true);
 }

@@ -12,6 +12,8 @@
 #include "graph/graph.hpp"
 #include "kernels/kernels.hpp"
 #include "plan/aligned.hpp"
+#include "plan/constants.hpp"
+#include "plan/fetch.hpp"
 #include "plan/lowering.hpp"
 #include "plan/options.hpp"
 #include "plan/parts.hpp"
@@ -62,6 +64,7 @@ public:
     // An even or an odd step: its calls, and what is left to do after them when the blocks are taken for each other.
     struct Turn {
         std::vector<Call> step, prepare, finish;
+        std::vector<Fetch> fetch;   // after prepare
         CommitArgs commit{};
         std::vector<Transfer> transfers;
     };
@@ -70,6 +73,9 @@ public:
     const std::vector<Call>& prepare_calls(bool odd = false) const { return turns_[odd].prepare; }
     const std::vector<Call>& finish_calls(bool odd = false) const { return turns_[odd].finish; }
     const CommitArgs& commit(bool odd) const { return turns_[odd].commit; }
+    // The node that each of step_calls() belongs to, by its first output: the first one, where several were fused. Empty for a copy that is
+    // no node's.
+    const std::vector<std::string>& step_nodes() const { return step_nodes_; }
 
     // The calls of an even step for several timesteps.
     const std::vector<Segment>& segments() const { return segments_; }
@@ -78,7 +84,7 @@ public:
     // What each of a Stream's workers needs of memory, in floats; 0 when no call is divided.
     std::size_t worker_size() const { return worker_size_; }
 
-    std::size_t constant_bytes() const { return constant_bytes_; }
+    std::size_t constant_bytes() const { return constants_.bytes(); }
     // The precision of each matrix, by "NODE.ROLE" (options.hpp).
     const std::map<std::string, const NamedPrecision*>& matrices() const { return matrices_; }
 
@@ -93,13 +99,12 @@ private:
     std::map<std::string, const NamedPrecision*> matrices_;
     std::vector<Slot> inputs_, outputs_, states_;
     std::size_t committed_offset_ = 0, pending_offset_ = 0, committed_size_ = 0, state_offset_ = 0, state_size_ = 0;
-    std::size_t input_size_ = 0, arena_size_ = 0, constant_bytes_ = 0, limit_count_ = no_count;
+    std::size_t input_size_ = 0, arena_size_ = 0, limit_count_ = no_count;
     AlignedArray<float> initial_state_;
     Turn turns_[2];   // even and odd
+    std::vector<std::string> step_nodes_;
     std::vector<Segment> segments_;
-    std::deque<AlignedArray<float>> float_constants_;
-    std::deque<AlignedArray<std::int32_t>> index_constants_;
-    std::deque<AlignedArray<std::byte>> byte_constants_;
+    Constants constants_{0};
     std::deque<AlignedArray<std::byte>> args_;
     ThreadOptions threads_;
     std::size_t worker_size_ = 0;

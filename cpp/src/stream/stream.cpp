@@ -89,7 +89,9 @@ void Stream::accept(std::uint64_t timesteps) noexcept {
 
 void Stream::prepare() noexcept {
     if (prepared_) return;
-    run(plan_->prepare_calls(odd_));
+    const Plan::Turn& turn = plan_->turn(odd_);
+    run(turn.prepare);
+    fetch(turn.fetch);
     prepared_ = true;
 }
 
