@@ -40,7 +40,7 @@ nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = "force"
 nb_execution_in_temp = True   # what a tutorial writes goes away with it
 nb_execution_raise_on_error = True
-nb_execution_timeout = 60
+nb_execution_timeout = 300   # seconds for a cell, on a busy machine
 nb_merge_streams = True
 
 html_theme = "furo"
