@@ -40,7 +40,7 @@ nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = "force"
 nb_execution_in_temp = True   # what a tutorial writes goes away with it
 nb_execution_raise_on_error = True
-nb_execution_timeout = 60
+nb_execution_timeout = 300   # seconds for a cell, on a busy machine
 nb_merge_streams = True
 
 html_theme = "furo"
@@ -61,5 +61,12 @@ def _matches(pattern: str) -> bool:
     return any(name not in exclude_patterns for name in found)
 
 
+def _shorter_signature(*event: object) -> tuple[object, object]:
+    """NumPy's alias instead of all that it stands for."""
+    *_, arguments, returns = event
+    return re.sub(r"[~\w.]*_Buffer \| .*?_NestedSequence\[complex \| bytes \| str\]", "ArrayLike", str(arguments or "")) or None, returns
+
+
 def setup(app: object) -> None:
     app.connect("source-read", _before_reading)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-signature", _shorter_signature)  # type: ignore[attr-defined]
