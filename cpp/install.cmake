@@ -2,9 +2,9 @@
 # which would double it.
 include(CMakePackageConfigHelpers)
 if(SKBUILD)
-  # In the wheel the library sits beside the extension modules, under one name, since wheels hold no links.
+  # In the wheel the library has one name, since wheels hold no links; a DLL is found beside the extension modules only.
   set(lib_dir rtrnn/lib)
-  install(TARGETS rtrnn EXPORT rtrnn LIBRARY DESTINATION ${lib_dir} RUNTIME DESTINATION ${lib_dir} ARCHIVE DESTINATION ${lib_dir})
+  install(TARGETS rtrnn EXPORT rtrnn LIBRARY DESTINATION ${lib_dir} RUNTIME DESTINATION rtrnn ARCHIVE DESTINATION ${lib_dir})
 else()
   include(GNUInstallDirs)
   set(lib_dir ${CMAKE_INSTALL_LIBDIR})

@@ -76,7 +76,8 @@ def draw(facts: dict[str, Any], path: str | Path) -> None:
 
 
 def _megabytes(rows: list[dict[str, Any]], network: str) -> float:
-    return next(r["weight_bytes"] for r in rows if r["network"] == network and r.get("weight_bytes")) / 1e6
+    weight_bytes: int = next(r["weight_bytes"] for r in rows if r["network"] == network and r.get("weight_bytes"))
+    return weight_bytes / 1e6
 
 
 def _limit_line(axis: Any, limits: dict[str, Any], sizes: dict[str, float]) -> None:

@@ -135,7 +135,8 @@ class _OnnxBlock(_Block):
         self.call = partial(session.run, ["y"], feed)  # type: ignore[method-assign]
 
     def result(self) -> Array:
-        return self.call()[0]
+        y: Array = self.call()[0]
+        return y
 
 
 class _OpenVinoBlock(_Block):
@@ -150,7 +151,8 @@ class _OpenVinoBlock(_Block):
 
     def result(self) -> Array:
         self.call()
-        return self.request.get_tensor("y").data.copy()
+        y: Array = self.request.get_tensor("y").data.copy()
+        return y
 
 
 # -- PyTorch -------------------------------------------------------------------------------------------
@@ -165,11 +167,12 @@ def _torch_callable(kind: str, module: Any) -> Callable[..., Any]:
     if kind == "torchscript":
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
-            return torch.jit.freeze(torch.jit.script(module))
+            module = torch.jit.freeze(torch.jit.script(module))
     if kind == "torch.compile":
         torch._dynamo.reset()  # what was compiled for another network would count against the limit of recompilations
-        return torch.compile(module, dynamic=False)
-    return module
+        module = torch.compile(module, dynamic=False)
+    call: Callable[..., Any] = module
+    return call
 
 
 class _TorchStep:
@@ -231,7 +234,8 @@ class _TorchBlock(_Block):
 
     def result(self) -> Array:
         with self.mode():
-            return self.call()[0].numpy()
+            y: Array = self.call()[0].numpy()
+            return y
 
     def block(self, count: int) -> None:
         with self.mode():

@@ -51,7 +51,8 @@ class Weights:
 
     @property
     def rows(self) -> int:
-        return self.values.shape[0] // self.gates
+        rows: int = self.values.shape[0] // self.gates
+        return rows
 
 
 class Lowering:

@@ -44,7 +44,8 @@ def tiled(weight: npt.NDArray[np.generic], gates: int, part: Tiles) -> npt.NDArr
     count = -(-part.count // part.width)
     padded = np.zeros((gates, count * part.width, columns), weight.dtype)
     padded[:, : part.count] = cube
-    return padded.reshape(gates, count, part.width, columns).transpose(1, 3, 0, 2).reshape(-1)
+    flat: npt.NDArray[np.generic] = padded.reshape(gates, count, part.width, columns).transpose(1, 3, 0, 2).reshape(-1)
+    return flat
 
 
 def integer_rows(weight: Array, precision: str, limit: int, label: str) -> tuple[npt.NDArray[np.int16], Array]:

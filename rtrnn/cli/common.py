@@ -28,6 +28,7 @@ __all__ = [
     "named_pairs",
     "note",
     "number_above_zero",
+    "number_from_zero",
     "weights_of",
     "whole_number_above_zero",
 ]
@@ -92,7 +93,7 @@ def weights_of(args: argparse.Namespace, model: Model, data: Any = None) -> Weig
     import rtrnn
     from rtrnn.precision import WeightChoice
 
-    texts = args.weights or ["f32"]
+    texts: list[str] = args.weights or ["f32"]
     if len(texts) > 1 or "=" in texts[0]:
         return named_pairs(texts, "--weights", "NODE.ROLE=PRECISION")
     if texts[0].endswith(".json"):
@@ -197,6 +198,17 @@ def number_above_zero(text: str) -> float:
         value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return value
+
+
+def number_from_zero(text: str) -> float:
+    """An argparse type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number from 0 on, found {text!r}")
     return value
 
 

@@ -75,7 +75,8 @@ def _ns_per_step(streams: list[rtrnn.Stream], rounds: int = 300, steps: int = 20
             for _ in repeat(None, steps):
                 step()
             row[index] = (time.perf_counter_ns() - begin) / steps
-    return np.median(times, axis=0).tolist()
+    medians: list[float] = np.median(times, axis=0).tolist()
+    return medians
 
 
 def sine_results() -> list[SineResult]:
@@ -87,7 +88,8 @@ def sine_results() -> list[SineResult]:
         def step(sample: np.ndarray) -> np.ndarray:
             stream.input.flat[:] = sample
             stream.step()
-            return stream.output.reshape(1)
+            y: np.ndarray = stream.output.reshape(1)
+            return y
 
         return sine.continuations(step, stream.reset)
 

@@ -98,7 +98,7 @@ def advance(
     k3 = _derivative(_along(state, k2, dt / 2), command, push, sin, cos)
     k4 = _derivative(_along(state, k3, dt), command, push, sin, cos)
     slope = tuple((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(k1, k2, k3, k4, strict=True))
-    return _along(state, slope, dt)  # type: ignore[arg-type]
+    return _along(state, slope, dt)
 
 
 def linearised(dt: float) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +109,8 @@ def linearised(dt: float) -> tuple[np.ndarray, np.ndarray]:
         step = size * np.eye(6)[index]
         ahead = advance(tuple(step[:5]), step[5], 0.0, dt)
         behind = advance(tuple(-step[:5]), -step[5], 0.0, dt)
-        return (np.array(ahead) - np.array(behind)) / (2 * size)
+        slopes: np.ndarray = (np.array(ahead) - np.array(behind)) / (2 * size)
+        return slopes
 
     jacobian = np.stack([slope(index) for index in range(6)], axis=1)
     return jacobian[:, :5], jacobian[:, 5:]

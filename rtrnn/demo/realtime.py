@@ -49,7 +49,8 @@ class Controller:
         self.stream.step(self._observation, out=self._action)
         self.latency_ns[self.steps] = time.perf_counter_ns() - begin
         self.steps += 1
-        return self._scale * self._action.item()
+        force: float = self._scale * self._action.item()
+        return force
 
     def idle(self) -> None:
         """Between two steps: what of the next one needs no observation, and a step of a twin.

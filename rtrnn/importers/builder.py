@@ -314,7 +314,7 @@ class Builder:
 
     def concat(self, xs: Sequence[Sym], axis: int) -> Sym:
         if all(x.const is not None for x in xs):
-            return self.const(np.concatenate([x.const for x in xs], axis))  # type: ignore[misc]
+            return self.const(np.concatenate([x.const for x in xs], axis))
         first = xs[0]
         axis = first.axis(axis)
         xs = [x for x in xs if x.size] or [first]

@@ -137,7 +137,8 @@ class Hdf5Dataset(_Node):
     @cached_property
     def dtype(self) -> np.dtype[Any]:
         with _clean(self._source, f"the type of {self.name!r}"):
-            return np.dtype(self._node.dtype)
+            dtype: np.dtype[Any] = np.dtype(self._node.dtype)
+            return dtype
 
     def read(self) -> np.ndarray:
         """All of it, as a NumPy array in this machine's byte order; only numbers, within the bounds of this module."""

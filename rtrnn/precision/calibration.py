@@ -69,7 +69,8 @@ def _steps(rng: np.random.Generator, size: int, held: int = 25) -> npt.NDArray[n
 def _waves(rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
     period = np.exp(rng.uniform(np.log(5), np.log(200), size))
     phase = rng.uniform(0, 2 * np.pi, size)
-    return np.sqrt(2) * np.sin(2 * np.pi * np.arange(_SEGMENT)[:, None] / period + phase)
+    waves: npt.NDArray[np.float64] = np.sqrt(2) * np.sin(2 * np.pi * np.arange(_SEGMENT)[:, None] / period + phase)
+    return waves
 
 
 def _statistics(graph: Graph, name: str, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

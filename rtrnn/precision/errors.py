@@ -88,6 +88,7 @@ def _spreads(values: Array) -> Array:
 def floored_spreads(deviations: Array, values: Array) -> Array:
     """The spreads of an output's elements from their deviations over time; `values` are those at some timestep."""
     if deviations.any():
-        return np.maximum(deviations, _SMALLEST_SPREAD * deviations.max())
+        spreads: npt.NDArray[np.float64] = np.maximum(deviations, _SMALLEST_SPREAD * deviations.max())
+        return spreads
     whole = float(np.ptp(values) and values.std()) or float(np.abs(values).max()) or 1.0
     return np.full_like(deviations, whole)

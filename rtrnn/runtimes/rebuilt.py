@@ -10,7 +10,7 @@ import json
 import re
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +143,7 @@ class StateDictRuntime(_Modules):
     def _parameters(self) -> dict[str, Any]:
         from rtrnn.importers.checkpoint.reading import read_json, read_safetensors, read_torch
 
-        read = {"safetensors": read_safetensors, "state-dict-json": read_json}
+        read: dict[str, Callable[[Path], Any]] = {"safetensors": read_safetensors, "state-dict-json": read_json}
         tree: Any = read.get(self.model.metadata.get("source.format", ""), read_torch)(self.path)
         for holder in (tree, *tree.values()):
             keys = list(holder) if isinstance(holder, Mapping) else []

@@ -111,6 +111,14 @@ def test_recorded_networks(path: str, models: Path, tmp_path: Path) -> None:
     check(model, tmp_path, [compiler("gcc"), "-O2"], steps=30, weights="i8", small=True)  # no FMA: it is made of doubles
 
 
+@pytest.mark.models
+def test_speech_detector(models: Path, tmp_path: Path) -> None:
+    """Convolutions, an LSTM and 1.2 MB of weights: four megabytes of C."""
+    pytest.importorskip("onnx")
+    model = rtrnn.load(models / "silero_vad/silero_vad_16k_sequence.onnx")
+    check(model, tmp_path, [compiler("gcc"), *QUICK], steps=10)
+
+
 #: Dialect and flags must not matter: GCC contracts products and sums by itself in its own dialect, clang in both.
 COMMANDS = {
     "gcc -O3": ["gcc", "-O3", "-march=native"],
@@ -302,7 +310,8 @@ def test_every_node_type_is_generated() -> None:
     from rtrnn import _core
     from rtrnn.c99.ops import OPS
 
-    assert set(re.split(r",\s*", _core.op_names())) - {"identity"} <= set(OPS)
+    # No file has a delta_linear: a Plan makes it when it is asked for delta updates.
+    assert set(re.split(r",\s*", _core.op_names())) - {"identity", "delta_linear"} <= set(OPS)
 
 
 def test_command(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

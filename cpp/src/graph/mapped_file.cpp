@@ -8,6 +8,8 @@
 
 #if defined(_WIN32)
 #include <process.h>
+
+#include <filesystem>
 #define RTRNN_GETPID _getpid
 #else
 #include <fcntl.h>
@@ -24,12 +26,36 @@ namespace {
     throw Error(ErrorKind::io, path + ": " + what + ": " + std::strerror(errno));
 }
 
+// Paths are UTF-8 everywhere; Windows' own fopen would take them for the code page's.
+std::FILE* open_file(const std::string& path, bool write) {
+#if defined(_WIN32)
+    return _wfopen(std::filesystem::u8path(path).c_str(), write ? L"wb" : L"rb");
+#else
+    return std::fopen(path.c_str(), write ? "wb" : "rb");
+#endif
+}
+
+// Puts a written file in the place of another one; false when the system refuses.
+bool replace_file(const std::string& path, const std::string& written) {
+#if defined(_WIN32)
+    std::error_code refused;
+    std::filesystem::rename(std::filesystem::u8path(written), std::filesystem::u8path(path), refused);
+    if (!refused) return true;
+    std::filesystem::remove(std::filesystem::u8path(written), refused);
+    return false;
+#else
+    if (std::rename(written.c_str(), path.c_str()) == 0) return true;
+    std::remove(written.c_str());
+    return false;
+#endif
+}
+
 }  // namespace
 
 #if defined(_WIN32)
 
 MappedFile::MappedFile(const std::string& path) {
-    std::FILE* file = std::fopen(path.c_str(), "rb");
+    std::FILE* file = open_file(path, false);
     if (!file) fail(path, "cannot open");
     char chunk[65536];
     std::size_t got;
@@ -72,20 +98,14 @@ MappedFile::~MappedFile() {
 
 void write_file_atomically(const std::string& path, const std::vector<char>& bytes) {
     const std::string temporary = path + ".tmp" + std::to_string(RTRNN_GETPID());
-    std::FILE* file = std::fopen(temporary.c_str(), "wb");
+    std::FILE* file = open_file(temporary, true);
     if (!file) fail(path, "cannot write");
     const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
     if (std::fclose(file) != 0 || !written) {
         std::remove(temporary.c_str());
         fail(path, "cannot write");
     }
-#if defined(_WIN32)
-    std::remove(path.c_str());
-#endif
-    if (std::rename(temporary.c_str(), path.c_str()) != 0) {
-        std::remove(temporary.c_str());
-        fail(path, "cannot rename the written file");
-    }
+    if (!replace_file(path, temporary)) fail(path, "cannot rename the written file");
 }
 
 }  // namespace rtrnn

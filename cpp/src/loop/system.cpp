@@ -20,8 +20,8 @@
 namespace rtrnn {
 namespace {
 
-// More than a step and what the system puts on the stack for a signal take.
-constexpr std::size_t stack_bytes = 128 * 1024, page_bytes = 4096;
+// More than a step and what the system puts on the stack for a signal take; half of the stack that musl gives a thread.
+constexpr std::size_t stack_bytes = 64 * 1024, page_bytes = 4096;
 
 #if defined(__GNUC__)
 __attribute__((noinline))

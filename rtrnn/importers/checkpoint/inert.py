@@ -91,7 +91,8 @@ def _array(data: Any, dtype: _Type, shape: Any, order: str) -> np.ndarray:
     shape = tuple(int(d) for d in shape) if isinstance(shape, tuple) else (int(shape),)
     if len(shape) > _MAX_DIMENSIONS or min(shape, default=0) < 0:
         raise pickle.UnpicklingError(f"an array of shape {shape}")
-    return np.frombuffer(bytes(data), dtype.numpy()).reshape(shape, order="F" if order == "F" else "C").copy()
+    array: np.ndarray = np.frombuffer(bytes(data), dtype.numpy()).reshape(shape, order="F" if order == "F" else "C").copy()
+    return array
 
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C", *_: Any) -> Any:

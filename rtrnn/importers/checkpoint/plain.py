@@ -54,9 +54,9 @@ def recognise_chain(checkpoint: Checkpoint) -> Draft | None:
     network.normalize()
     for i, unit in enumerate(order):
         if isinstance(unit[0], Recurrent):
-            network.recurrent(unit)  # type: ignore[arg-type]
+            network.recurrent(unit)
         else:
-            network.mlp(unit, last=i + 1 < len(order))  # type: ignore[arg-type]
+            network.mlp(unit, last=i + 1 < len(order))
     return network.finish("y")
 
 

@@ -96,7 +96,7 @@ class OverTime:
 
     def _constant(self, call: Call, i: int) -> np.ndarray | None:
         x = call.opt(i)
-        return None if x is None else self._longer.get(x, x.const)  # type: ignore[arg-type]
+        return None if x is None else self._longer.get(x, x.const)
 
     def _integers(self, call: Call, name: str, i: int) -> list[int] | None:
         if name in call.attributes:

@@ -30,6 +30,7 @@ def read_model(source: Any) -> ModelProto:
     """A model from a path, the file's bytes or a ModelProto, with its external data loaded."""
     onnx = import_onnx()
     folder: Path | None = None
+    model: ModelProto
     if isinstance(source, onnx.ModelProto):
         model, label = source, "the model"
     elif isinstance(source, bytes | bytearray | memoryview):
@@ -55,7 +56,7 @@ def _parse(onnx: ModuleType, data: bytes, label: str) -> ModelProto:
         raise FileFormatError(f"{label}: the file is empty; expected an ONNX model")
     from google.protobuf.message import DecodeError
 
-    model = onnx.ModelProto()
+    model: ModelProto = onnx.ModelProto()
     try:
         model.ParseFromString(data)
     except (DecodeError, RuntimeError, ValueError) as error:

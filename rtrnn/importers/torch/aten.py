@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -72,12 +73,13 @@ def _maximum(b: Builder, x: Sym, other: Any) -> Sym:
 @lowers("pow")
 def _pow(b: Builder, x: Any, exponent: Any) -> Sym:
     if not isinstance(exponent, Sym) and exponent in (2, 0.5, -1, 1):
-        return {
+        powers: dict[float, Callable[[], Sym]] = {
             2: lambda: b.binary("mul", x, x),
             0.5: lambda: b.unary("sqrt", x),
             -1: lambda: b.unary("reciprocal", x),
             1: lambda: x,
-        }[exponent]()
+        }
+        return powers[exponent]()
     return b.binary("pow", _sym(b, x), _sym(b, exponent))
 
 

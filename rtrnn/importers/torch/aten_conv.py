@@ -61,7 +61,8 @@ def _conv(
     else:
         pads = [(p, p) for p in _each(padding, count)]
     options: dict[str, Any] = {"strides": _each(stride, count), "dilations": dilations, "pads": pads, "groups": groups}
-    return _batched(b, x, kernel.ndim, lambda v: b.conv(v, kernel, _array(bias, "bias"), **options))
+    y: Sym = _batched(b, x, kernel.ndim, lambda v: b.conv(v, kernel, _array(bias, "bias"), **options))
+    return y
 
 
 @lowers("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -86,7 +87,8 @@ def _conv_transpose(
         "output_padding": _each(output_padding, count),
         "groups": groups,
     }
-    return _batched(b, x, kernel.ndim, lambda v: b.conv_transpose(v, kernel, _array(bias, "bias"), **options))
+    y: Sym = _batched(b, x, kernel.ndim, lambda v: b.conv_transpose(v, kernel, _array(bias, "bias"), **options))
+    return y
 
 
 @lowers("convolution", "_convolution")
@@ -159,7 +161,8 @@ def _max_pool(
         "pads": [(p, p) for p in _each(padding, count)],
         "ceil_mode": ceil_mode,
     }
-    return _batched(b, x, count + 2, lambda v: b.pool("max", v, kernel, **options))
+    y: Sym = _batched(b, x, count + 2, lambda v: b.pool("max", v, kernel, **options))
+    return y
 
 
 @lowers("max_pool2d_with_indices", "max_pool1d_with_indices")
@@ -191,7 +194,8 @@ def _avg_pool(
         "ceil_mode": ceil_mode,
         "count_include_pad": count_include_pad,
     }
-    return _batched(b, x, count + 2, lambda v: b.pool("average", v, kernel, **options))
+    y: Sym = _batched(b, x, count + 2, lambda v: b.pool("average", v, kernel, **options))
+    return y
 
 
 def _adaptive(kind: str, count: int) -> Lowering:

@@ -73,7 +73,8 @@ class Interpreter:
             handler = getattr(self, f"_prim_{kind.removeprefix('prim::')}", None)
             if handler is None:
                 raise UnsupportedError(f"{kind} at {_where(node)} is not supported")
-            return handler(node, arguments)
+            outputs: Sequence[Any] = handler(node, arguments)
+            return outputs
         if kind.startswith("aten::"):
             result = self._aten(node, kind.removeprefix("aten::"), arguments)
             count = node.outputsSize()

@@ -111,7 +111,8 @@ class Machine:
 
         def replay(value: Sym, which: int | None = None) -> Sym:
             result = self._compute(name, op, schema, {key: Tensor(value), **rest})
-            return result if which is None else result[which]
+            taken: Sym = result if which is None else result[which]
+            return taken
 
         def torch_view(elements: torch.Tensor, which: int | None = None) -> torch.Tensor:
             plain = {
@@ -120,7 +121,8 @@ class Machine:
             if name in ("to", "type_as", "dropout"):
                 return elements
             result = _invoke(op, schema, {key: elements, **plain})
-            return result if which is None else result[which]
+            taken: torch.Tensor = result if which is None else result[which]
+            return taken
 
         result = self._compute(name, op, schema, arguments)
         if isinstance(result, Sym):

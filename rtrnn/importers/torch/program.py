@@ -195,7 +195,8 @@ def _evaluate(body: Body, arguments: Sequence[Any]) -> Sequence[Any]:
         args = torch.fx.node.map_arg(node.args, env.__getitem__)
         kwargs = torch.fx.node.map_arg(node.kwargs, env.__getitem__)
         if node.op == "output":
-            return args[0]
+            outputs: Sequence[Any] = args[0]
+            return outputs
         at = next((i for i, a in enumerate(args) if isinstance(a, Body)), None)
         env[node] = node.target(*args, **kwargs) if at is None else _evaluate(args[at], args[at + 1 :])
     raise UnsupportedError("the program has no output")

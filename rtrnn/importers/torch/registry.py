@@ -8,7 +8,7 @@ called only when a tensor among them depends on the network's input or state; ev
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from rtrnn.importers.builder import Sym
 __all__ = ["LOWERINGS", "VIEWS", "Lowering", "constant", "lowers"]
 
 Lowering = Callable[..., Any]
+_Function = TypeVar("_Function", bound=Lowering)
 LOWERINGS: dict[str, Lowering] = {}
 
 #: Operators whose result may share memory with their first argument.
@@ -57,10 +58,10 @@ VIEWS = frozenset(
 )
 
 
-def lowers(*names: str) -> Callable[[Lowering], Lowering]:
+def lowers(*names: str) -> Callable[[_Function], _Function]:
     """Registers a function as the lowering of aten operators."""
 
-    def register(function: Lowering) -> Lowering:
+    def register(function: _Function) -> _Function:
         for name in names:
             LOWERINGS[name] = function
         return function

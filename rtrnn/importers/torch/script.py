@@ -123,7 +123,7 @@ def _load(path: str | os.PathLike[str]) -> Any:
             check_script(Path(path))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
-            module = torch.jit.load(os.fspath(path), map_location="cpu")
+            module = torch.jit.load(os.fspath(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except Error:
         raise
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
