@@ -1,12 +1,13 @@
 # %% [markdown]
 # # A policy for 1 kHz, trained, deployed and made smaller
 #
-# A steel ball hangs below a magnet. The pull grows as the ball comes nearer, so it falls down or jumps up within a twentieth of a second unless
-# somebody regulates the current, a thousand times a second. Only the ball's position is measured, with noise: not its velocity, not what the
-# coil does, and not how heavy the load is that hangs from it. A policy has to work these out from the past: it needs a memory.
+# A steel ball hangs below a magnet. The pull grows as the ball comes nearer, so it falls down or jumps up within a twentieth of a
+# second unless somebody regulates the current, a thousand times a second. Only the ball's position is measured, with noise: not its
+# velocity, not what the coil does, and not how heavy the load is that hangs from it. A policy has to work these out from the past: it
+# needs a memory.
 #
-# A small GRU learns it from a teacher who sees everything. Then it runs in `rtrnn.Loop` at 1 kHz, and then with 8-bit weights, to see what that
-# costs.
+# A small GRU learns it from a teacher who sees everything. Then it runs in `rtrnn.Loop` at 1 kHz, and then with 8-bit weights, to see
+# what that costs.
 
 # %% tags=["remove-cell"]
 import argparse
@@ -216,10 +217,10 @@ with rtrnn.Loop(model, rate=RATE, lead=100e-6) as loop:
         state = advance(state, FULL * float(np.clip(action.values[0], -1, 1)) if action else 0.0, load)
         positions.append(state[0])
     stats = loop.stats()
-results["loop"] = {"periods": stats.periods, "late": stats.late, "step_p50_us": 1e6 * stats.step.p50, "furthest_mm": float(np.abs(positions).max())}
-print(
-    f"{stats.periods} periods, {stats.late} late; a step takes {1e6 * stats.step.p50:.2f} us (p50), {1e6 * stats.step.p999:.2f} us (p99.9)"
-)
+furthest = float(np.abs(positions).max())
+results["loop"] = {"periods": stats.periods, "late": stats.late, "step_p50_us": 1e6 * stats.step.p50, "furthest_mm": furthest}
+print(f"{stats.periods} periods, {stats.late} late; the ball was never further than {furthest:.2f} mm away")
+print(f"a step takes {1e6 * stats.step.p50:.2f} us (p50), {1e6 * stats.step.p999:.2f} us (p99.9)")
 
 # %% [markdown]
 # ## In 8 bits
@@ -242,7 +243,7 @@ results["precisions"] = rows
 fewer = run(model.batch(32, "i8").step, given)
 
 # %%
-figure, (above, below) = plt.subplots(2, 1, figsize=(11, 5.2), sharex=True, layout="constrained")
+figure, (above, below, apart) = plt.subplots(3, 1, figsize=(11, 6.4), sharex=True, layout="constrained", height_ratios=(1, 1, 0.6))
 moments = np.arange(1, 1001) / RATE
 shown = int(np.argmax(np.abs(np.diff(given.load, axis=0)).max(0)))  # the ball whose load changes most
 above.plot(moments, wiped["x"][:, shown], color="#c23b3b", lw=1.4, label="without memory")
@@ -254,9 +255,12 @@ above.legend(loc="upper right", ncols=3, fontsize=9)
 below.plot(moments, given.load[:, shown] / FULL, color="#9aa3ad", lw=2.5, label="load, negative is up")
 below.plot(moments, -held["action"][:, shown], color="#1f6fb4", lw=0.9, label="f32")
 below.plot(moments, -fewer["action"][:, shown], color="#b5651d", lw=0.7, label="i8")
-below.set(xlabel="time (s)", ylabel="pull, of full scale", xlim=(0, 1))
+below.set(ylabel="pull, of full scale")
 below.set_title("What it pulls with, and the load that it cannot see")
-below.legend(loc="upper right", ncols=3, fontsize=9)
+below.legend(loc="lower right", ncols=3, fontsize=9)
+apart.plot(moments, 1000 * (fewer["x"] - held["x"])[:, shown], color="#6a4c93", lw=1.2)
+apart.set(xlabel="time (s)", ylabel="i8 less f32 (µm)", xlim=(0, 1))
+apart.set_title("Where the ball of i8 is, beside that of f32")
 keep(figure, "ball")
 
 # %% [markdown]

@@ -6,8 +6,7 @@
 # electrocardiogram, blood pressure and breathing, three channels that belong together. They are made by a formula, for a small network
 # to learn in a minute or so; they are no medical data.
 #
-# The noise is an input of the network of its own, so that the stream stays a function of its inputs: the same noise gives the same series, to the
-# bit.
+# The noise is an input of its own, so that the stream stays a function of its inputs: the same noise gives the same series, to the bit.
 
 # %% tags=["remove-cell"]
 import argparse
