@@ -135,7 +135,7 @@ stream = model.stream()
 decoder = rtrnn.ctc_greedy(LABELS)
 
 melody = "CCGGAAGFFEEDDC"
-frames = played(np.random.default_rng(1), melody)
+frames = played(np.random.default_rng(1), melody, noise=0.2)  # a little clearer than what it was trained on
 heard, logits = [], []
 for at, frame in enumerate(frames):
     logits.append(stream.step(frame))
