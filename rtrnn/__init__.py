@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtrnn import _core
 from rtrnn.errors import (
+    BusyError,
     Error,
     FileFormatError,
     GraphError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rtrnn._loop import Loop
     from rtrnn._stream import Stream
     from rtrnn.c99 import CSource, codegen
+    from rtrnn.ctc import ctc_greedy
     from rtrnn.layers import GRU, LSTM, RNN, Activation, LayerNorm, Linear, Normalizer, Sequential
     from rtrnn.loading import from_torch, load
     from rtrnn.model import Model
@@ -37,6 +39,7 @@ __all__ = [
     "RNN",
     "Activation",
     "Batch",
+    "BusyError",
     "CSource",
     "Error",
     "FileFormatError",
@@ -56,6 +59,7 @@ __all__ = [
     "__version__",
     "cmake_dir",
     "codegen",
+    "ctc_greedy",
     "from_torch",
     "get_include",
     "get_library_dir",
@@ -111,6 +115,7 @@ _LAZY = {
     "Sequential": "rtrnn.layers",
     "Stream": "rtrnn._stream",
     "codegen": "rtrnn.c99",
+    "ctc_greedy": "rtrnn.ctc",
     "from_torch": "rtrnn.loading",
     "load": "rtrnn.loading",
 }

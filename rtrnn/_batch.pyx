@@ -2,9 +2,11 @@
 """:class:`Batch`: many streams of one Plan, stepped in lockstep."""
 
 cimport numpy as cnp
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
 from rtrnn._stream cimport (
+    RTRNN_BUSY,
     RTRNN_HELD,
     RTRNN_NONFINITE_INPUT,
     RTRNN_OK,
@@ -26,6 +28,9 @@ from rtrnn._stream cimport (
     rtrnn_batch_nonfinite_count,
     rtrnn_batch_prepare,
     rtrnn_batch_reset,
+    rtrnn_batch_restore,
+    rtrnn_batch_save,
+    rtrnn_batch_saved_bytes,
     rtrnn_batch_set_hold_steps,
     rtrnn_batch_set_state,
     rtrnn_batch_step,
@@ -38,25 +43,37 @@ from rtrnn._stream cimport (
 
 import numpy as np
 
-from rtrnn.errors import Error, NonFiniteError, StateError
+from rtrnn.errors import BusyError, Error, NonFiniteError, StateError
 
 cnp.import_array()
 
 DEF MOST = 64   # inputs or outputs
 
 
+cdef object _busy():
+    raise BusyError("another thread is using this Batch; nothing was done")
+
+
+cdef object _check(rtrnn_status status):
+    """Of a call that fails for nothing else."""
+    if status == RTRNN_BUSY:
+        _busy()
+
+
 cdef class Batch:
     """`n` independent streams of one Plan, stepped in lockstep; each has the bits it would have alone.
 
     Made by :meth:`rtrnn.Model.batch`. The weights are read once for many streams, so a step of a batch takes much less time than
-    as many steps of a Stream. A Batch belongs to one thread at a time.
+    as many steps of a Stream. A Batch belongs to one thread at a time. It can be pickled, as a Stream can.
     """
 
     cdef rtrnn_batch* handle
     cdef readonly Py_ssize_t size
     cdef readonly object plan
     cdef readonly str on_nonfinite
+    cdef object hold
     cdef _Ports inputs_, outputs_, states_
+    cdef bint stepping   # a thread is in step() and gave the GIL away: calls that are several of the core's ask first, and then cannot meet it half-way
     cdef tuple input_shapes, output_shapes   # with the axis of streams
     cdef Py_ssize_t state_size
 
@@ -72,12 +89,13 @@ cdef class Batch:
         if rtrnn_batch_create(<rtrnn_plan*>PyCapsule_GetPointer(capsule, "rtrnn_plan"), size, policy, &self.handle) != RTRNN_OK:
             raise Error(rtrnn_last_error().decode())
         rtrnn_batch_set_hold_steps(self.handle, hold)
-        self._adopt(plan, size, on_nonfinite)
+        self._adopt(plan, size, on_nonfinite, hold_steps)
 
-    cdef void _adopt(self, object plan, Py_ssize_t size, str on_nonfinite) except *:
+    cdef void _adopt(self, object plan, Py_ssize_t size, str on_nonfinite, object hold) except *:
         self.size = size
         self.plan = plan
         self.on_nonfinite = on_nonfinite
+        self.hold = hold
         self.inputs_ = _ports(plan.inputs)
         self.outputs_ = _ports(plan.outputs)
         self.states_ = _ports([(name, shape) for name, shape, _ in plan.states])
@@ -129,8 +147,13 @@ cdef class Batch:
         for i in range(len(results)):
             outputs[i].data = <float*>cnp.PyArray_DATA(<cnp.ndarray>results[i])
             outputs[i].size = cnp.PyArray_SIZE(<cnp.ndarray>results[i])
+        if self.stepping:
+            _busy()
+        self.stepping = True
         with nogil:
             status = rtrnn_batch_step(self.handle, inputs, input_count, outputs, output_count, &failed_at)
+        self.stepping = False
+        _check(status)
         if status > RTRNN_HELD:
             what = "an input is" if status == RTRNN_NONFINITE_INPUT else "an output or a state would become"
             raise NonFiniteError(f"stream {failed_at}: {what} NaN or infinite; every stream is unchanged")
@@ -144,7 +167,7 @@ cdef class Batch:
 
     def prepare(self):
         """:meth:`Stream.prepare` of every stream. Real-time safe."""
-        rtrnn_batch_prepare(self.handle)
+        _check(rtrnn_batch_prepare(self.handle))
 
     def reset(self, mask=None):
         """Every stream, or those where `mask` (n booleans) is true, back to the initial state."""
@@ -152,24 +175,54 @@ cdef class Batch:
         chosen = np.ones(self.size, bool) if mask is None else np.asarray(mask)
         if chosen.shape != (self.size,) or chosen.dtype != bool:
             raise ValueError(f"mask: expected {self.size} booleans, found {chosen.dtype} of shape {chosen.shape}")
-        for i in np.flatnonzero(chosen):
-            rtrnn_batch_reset(self.handle, i)
+        cdef cnp.ndarray indices = np.flatnonzero(chosen)
+        cdef const cnp.npy_intp* index = <const cnp.npy_intp*>cnp.PyArray_DATA(indices)
+        if self.stepping:
+            _busy()
+        for i in range(cnp.PyArray_SIZE(indices)):
+            _check(rtrnn_batch_reset(self.handle, index[i]))
 
     def fork(self):
         """A new Batch of the same Plan whose streams continue from the states of this one's. Allocates."""
         cdef Batch twin = Batch.__new__(Batch)
-        if rtrnn_batch_fork(self.handle, &twin.handle) != RTRNN_OK:
+        cdef rtrnn_status status = rtrnn_batch_fork(self.handle, &twin.handle)
+        _check(status)
+        if status != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
-        twin._adopt(self.plan, self.size, self.on_nonfinite)
+        twin._adopt(self.plan, self.size, self.on_nonfinite, self.hold)
         return twin
 
+    def __reduce__(self):
+        return _woken, (type(self), self.plan, self.size, self.on_nonfinite, self.hold, self._saved())
+
+    cdef list _saved(self):
+        """Of each stream what :meth:`Stream.save_state` gives."""
+        cdef size_t bytes_each = rtrnn_batch_saved_bytes(self.handle)
+        cdef Py_ssize_t i
+        saved = []
+        if self.stepping:
+            _busy()
+        for i in range(self.size):
+            data = PyBytes_FromStringAndSize(NULL, bytes_each)
+            _check(rtrnn_batch_save(self.handle, i, PyBytes_AS_STRING(data), bytes_each))
+            saved.append(data)
+        return saved
+
+    cdef void _restore(self, list saved) except *:
+        cdef Py_ssize_t i
+        for i in range(self.size):
+            if rtrnn_batch_restore(self.handle, i, PyBytes_AS_STRING(saved[i]), len(saved[i])) != RTRNN_OK:
+                raise StateError(f"the pickled state of stream {i} is damaged or belongs to another network")
+
     def state(self):
-        """A copy of every state, by name: (n, *shape)."""
+        """A copy of every state, by name: ``(n, *shape)``."""
         cdef Py_ssize_t i
         flat = np.empty((self.size, self.state_size), np.float32)
         cdef float* to = <float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
+        if self.stepping:
+            _busy()
         for i in range(self.size):
-            rtrnn_batch_get_state(self.handle, i, to + i * self.state_size, self.state_size)
+            _check(rtrnn_batch_get_state(self.handle, i, to + i * self.state_size, self.state_size))
         out, at = {}, 0
         for name, shape, size in zip(self.states_.names, self.states_.shapes, self.states_.sizes):
             out[name] = np.ascontiguousarray(flat[:, at : at + size]).reshape((self.size, *shape))
@@ -193,8 +246,10 @@ cdef class Batch:
         if self.on_nonfinite != "propagate" and not np.isfinite(flat).all():
             raise NonFiniteError("the state to set holds a NaN or an infinity; the batch is unchanged")
         cdef const float* values = <const float*>cnp.PyArray_DATA(<cnp.ndarray>flat)
+        if self.stepping:
+            _busy()
         for i in range(self.size):
-            rtrnn_batch_set_state(self.handle, i, values + i * self.state_size, self.state_size)
+            _check(rtrnn_batch_set_state(self.handle, i, values + i * self.state_size, self.state_size))
 
     @property
     def nonfinite_count(self):
@@ -213,3 +268,10 @@ cdef class Batch:
 
     def __repr__(self):
         return f"<rtrnn.Batch of {self.size} streams, {self.plan.isa}>"
+
+
+def _woken(kind, plan, size, on_nonfinite, hold_steps, saved):
+    """A pickled Batch, as it was."""
+    cdef Batch batch = kind(plan, size, on_nonfinite, hold_steps)
+    batch._restore(saved)
+    return batch

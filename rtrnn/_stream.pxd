@@ -77,6 +77,9 @@ cdef extern from "rtrnn/rtrnn.h" nogil:
     rtrnn_status rtrnn_batch_reset(rtrnn_batch*, size_t) noexcept
     rtrnn_status rtrnn_batch_get_state(const rtrnn_batch*, size_t, float*, size_t) noexcept
     rtrnn_status rtrnn_batch_set_state(rtrnn_batch*, size_t, const float*, size_t) noexcept
+    size_t rtrnn_batch_saved_bytes(const rtrnn_batch*) noexcept
+    rtrnn_status rtrnn_batch_save(const rtrnn_batch*, size_t, void*, size_t) noexcept
+    rtrnn_status rtrnn_batch_restore(rtrnn_batch*, size_t, const void*, size_t) noexcept
 
 
 cdef class _Ports:

@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from rtrnn.errors import Error, NonFiniteError, StateError
+from rtrnn.errors import BusyError, Error, NonFiniteError, StateError
 
 cnp.import_array()
 
@@ -206,7 +206,9 @@ cdef rtrnn_status stream_restore(Stream stream, const void* data, size_t bytes) 
 cdef class Stream:
     """One sequence in progress: a Plan, a state, and preallocated input and output buffers.
 
-    Made by :meth:`rtrnn.Model.stream`. A Stream belongs to one thread at a time; Streams are independent of each other.
+    Made by :meth:`rtrnn.Model.stream`. A Stream belongs to one thread at a time; Streams are independent of each other. It can be
+    pickled, with its weights, options and state, and goes on with the same bits in another process or on another machine of the same
+    byte order; a forced instruction set must be there too (ValueError).
     """
 
     def __cinit__(self):
@@ -313,9 +315,12 @@ cdef class Stream:
         return array
 
     cdef object _step_any(self, object x, object out):
-        cdef Py_ssize_t i
+        """Values pass through memory of this call's own, so that a call that is refused has touched no other thread's."""
         cdef cnp.ndarray array
+        cdef cnp.ndarray all_x = np.empty(sum(self.inputs_.sizes), np.float32), all_y = np.empty(sum(self.outputs_.sizes), np.float32)
+        cdef char* to = <char*>cnp.PyArray_DATA(all_x)
         cdef bint as_dict = isinstance(x, dict)
+        arrays = self.input_arrays
         if x is not None:
             arrays = [
                 _as_float32(value, f"input {name!r}", shape, size)
@@ -323,9 +328,6 @@ cdef class Stream:
                     _ordered(x, self.inputs_, "input"), self.inputs_.names, self.inputs_.shapes, self.inputs_.sizes
                 )
             ]
-            for i in range(len(arrays)):
-                array = arrays[i]
-                memcpy(rtrnn_stream_input(self.handle, i), cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array))
         targets = None
         if out is not None:
             as_dict = isinstance(out, dict)
@@ -334,17 +336,32 @@ cdef class Stream:
                 if not isinstance(target, np.ndarray) or target.shape != shape or not target.flags.writeable:
                     found = f"shape {target.shape}" if isinstance(target, np.ndarray) else type(target).__name__
                     raise ValueError(f"out for {name!r}: expected a writable array of shape {shape}, found {found}")
-        status = rtrnn_stream_step(self.handle)
+        for array in arrays:
+            memcpy(to, cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array))
+            to += cnp.PyArray_NBYTES(array)
+        status = rtrnn_stream_step_copy(
+            self.handle,
+            <const float*>cnp.PyArray_DATA(all_x),
+            cnp.PyArray_SIZE(all_x),
+            <float*>cnp.PyArray_DATA(all_y),
+            cnp.PyArray_SIZE(all_y),
+        )
         if status > RTRNN_HELD:
             self._raise(status)
+        values, at = [], 0
+        for shape, size in zip(self.outputs_.shapes, self.outputs_.sizes):
+            values.append(all_y[at : at + size].reshape(shape))
+            at += size
         if targets is None:
-            return _arranged([array.copy() for array in self.output_arrays], self.outputs_, as_dict)
-        for target, value in zip(targets, self.output_arrays):
+            return _arranged(values, self.outputs_, as_dict)
+        for target, value in zip(targets, values):
             target[...] = value
         return out
 
     cdef object _raise(self, rtrnn_status status, object at=None):
         where = "" if at is None else f" at timestep {at}"
+        if status == RTRNN_BUSY:
+            raise BusyError("another thread is using this Stream; nothing was done")
         if self.hold:
             where += f", after {self.hold} held steps in a row"
         if status == RTRNN_NONFINITE_INPUT:
@@ -363,11 +380,13 @@ cdef class Stream:
 
         Call it in a control loop's idle time. Changes no result. Real-time safe.
         """
-        rtrnn_stream_prepare(self.handle)
+        if rtrnn_stream_prepare(self.handle) != RTRNN_OK:
+            self._raise(RTRNN_BUSY)
 
     def reset(self):
         """Back to the initial state; :attr:`output` becomes zero. Real-time safe."""
-        rtrnn_stream_reset(self.handle)
+        if rtrnn_stream_reset(self.handle) != RTRNN_OK:
+            self._raise(RTRNN_BUSY)
 
     def process(self, xs):
         """Takes T timesteps: `xs` (T, input) -> (T, output), carrying this Stream's state; the bits of T steps.
@@ -399,11 +418,32 @@ cdef class Stream:
             self._raise(status, failed_at)
         return _arranged(results, self.outputs_, isinstance(xs, dict))
 
+    def trace(self, x=None):
+        """Takes one timestep or several and returns all that they computed: gates, states, outputs, the value of every node.
+
+        For inspection, outside the real-time path: allocates, and takes some ten times as long as the steps. `x` is one timestep's
+        input (input) or a sequence (T, input), a dict or a tuple of such arrays where there are several inputs; without it
+        :attr:`input` is taken. The Stream goes on as after the same steps, bit for bit. The result is a :class:`rtrnn.trace.Trace`, whose
+        gates the engine computed once more from the same state, in the same precision; of a step that was held it shows what was refused.
+
+            trace = stream.trace(xs)
+            trace.cells["gru"]["update"]        # (T, hidden_size)
+
+        Raises :class:`rtrnn.UnsupportedError` for a network without a gru, lstm or rnn node, ValueError (wrong shape or names),
+        :class:`rtrnn.NonFiniteError` as :meth:`step`, naming the timestep; then the Stream is as it was before the call.
+        """
+        from rtrnn.trace import trace
+
+        return trace(self, self.plan, x)
+
     def fork(self):
         """A new Stream of the same Plan that continues from this one's state. Allocates."""
         cdef Stream twin = Stream.__new__(Stream)
         cdef rtrnn_stream* handle
-        if rtrnn_stream_fork(self.handle, &handle) != RTRNN_OK:
+        cdef rtrnn_status status = rtrnn_stream_fork(self.handle, &handle)
+        if status == RTRNN_BUSY:
+            self._raise(status)
+        if status != RTRNN_OK:
             raise MemoryError(rtrnn_last_error().decode())
         twin._adopt(handle, self.plan, self.policy, self.hold)
         return twin
@@ -415,7 +455,8 @@ cdef class Stream:
         """
         cdef size_t size = rtrnn_stream_saved_bytes(self.handle)
         data = PyBytes_FromStringAndSize(NULL, size)
-        rtrnn_stream_save(self.handle, PyBytes_AS_STRING(data), size)
+        if rtrnn_stream_save(self.handle, PyBytes_AS_STRING(data), size) != RTRNN_OK:
+            self._raise(RTRNN_BUSY)
         return data
 
     def restore_state(self, data, *, strict=True):
@@ -433,6 +474,8 @@ cdef class Stream:
         elif view.len:
             status = rtrnn_stream_restore_any_weights(self.handle, view.buf, view.len)
         PyBuffer_Release(&view)
+        if status == RTRNN_BUSY:
+            self._raise(status)
         if status == RTRNN_STATE_DAMAGED:
             raise StateError("expected what save_state gave, found other bytes, or damaged or cut short ones; the Stream is unchanged")
         if status == RTRNN_STATE_MISMATCH:
@@ -443,6 +486,11 @@ cdef class Stream:
             )
         if status != RTRNN_OK:
             raise NonFiniteError("the saved state holds a NaN or an infinity; the Stream is unchanged")
+
+    def __reduce__(self):
+        # The Plan pickles as the Graph and its options, and is made anew for the CPU that the Stream wakes up on: the bits are the same.
+        # Counters start from zero.
+        return _woken, (type(self), self.plan, self.on_nonfinite, self.hold_steps, self.save_state(), [x.copy() for x in self.input_arrays])
 
     def swap(self, other):
         """Goes on with another Plan of this network, in another precision or with weights trained further, from the state as it is.
@@ -463,7 +511,10 @@ cdef class Stream:
             with_ = Stream(other.plan(self.plan.weights, self.plan.isa))
         else:
             raise TypeError(f"swap: expected a Stream or a Model, found {type(other).__name__}")
-        if rtrnn_stream_swap(self.handle, with_.handle) != RTRNN_OK:
+        cdef rtrnn_status status = rtrnn_stream_swap(self.handle, with_.handle)
+        if status == RTRNN_BUSY:
+            raise BusyError("another thread is using one of the Streams; nothing was done")
+        if status != RTRNN_OK:
             raise StateError("the networks differ in more than their weights; the Stream is unchanged")
         if with_ is self:
             return
@@ -511,7 +562,10 @@ cdef class Stream:
             flat = np.concatenate(parts) if parts else np.empty(0, np.float32)
         else:
             flat = _as_float32(state, "state", (total,), total).ravel()
-        if rtrnn_stream_set_state(self.handle, <const float*>cnp.PyArray_DATA(flat), total) != RTRNN_OK:
+        cdef rtrnn_status status = rtrnn_stream_set_state(self.handle, <const float*>cnp.PyArray_DATA(flat), total)
+        if status == RTRNN_BUSY:
+            self._raise(status)
+        if status != RTRNN_OK:
             raise NonFiniteError("the state to set holds a NaN or an infinity; the Stream is unchanged")
 
     def state_vector(self, out=None):
@@ -521,7 +575,8 @@ cdef class Stream:
             out = np.empty(size, np.float32)
         elif not _is_plain(out, size) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out):
             raise ValueError(f"out: expected a writable contiguous float32 array of {size} values")
-        memcpy(cnp.PyArray_DATA(<cnp.ndarray>out), rtrnn_stream_state(self.handle), size * sizeof(float))
+        if rtrnn_stream_get_state(self.handle, <float*>cnp.PyArray_DATA(<cnp.ndarray>out), size) != RTRNN_OK:
+            self._raise(RTRNN_BUSY)
         return out
 
     @property
@@ -585,6 +640,15 @@ cdef class Stream:
         ins = ", ".join(f"{n}{s}" for n, s in zip(self.inputs_.names, self.inputs_.shapes))
         outs = ", ".join(f"{n}{s}" for n, s in zip(self.outputs_.names, self.outputs_.shapes))
         return f"<rtrnn.Stream {ins} -> {outs}, {rtrnn_stream_state_size(self.handle)} state values, {self.isa}>"
+
+
+def _woken(kind, plan, on_nonfinite, hold_steps, state, inputs):
+    """A pickled Stream, as it was."""
+    cdef Stream stream = kind(plan, on_nonfinite, hold_steps)
+    stream.restore_state(state)
+    for array, values in zip(stream.input_arrays, inputs):
+        array[...] = values
+    return stream
 
 
 cdef inline bint _significant_equal(cnp.ndarray x, tuple shape) noexcept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "BusyError",
     "Error",
     "FileFormatError",
     "GraphError",
@@ -16,6 +17,10 @@ __all__ = [
 
 class Error(Exception):
     """Base class of every error of this package."""
+
+
+class BusyError(Error, RuntimeError):
+    """Another thread is using the Stream or Batch; nothing was done."""
 
 
 class FileFormatError(Error, ValueError):

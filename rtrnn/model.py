@@ -106,7 +106,7 @@ class Model:
         self.graph.save(os.fspath(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickle, (self.graph.to_bytes(), self.warnings)
+        return type(self), (self.graph, self.warnings)
 
     # -- running ---------------------------------------------------------------------------------------
 
@@ -118,12 +118,17 @@ class Model:
         data: Any = None,
         budget: float = 0.01,
         limits: Limits = True,
+        threads: int = 1,
+        cpus: Sequence[int] = (),
+        spin_ms: float = 5.0,
+        delta: float | None = None,
     ) -> _core.Plan:
         """The Plan for these options (see :meth:`stream`), made once and shared."""
         precision, overrides = self._precisions(weights, isa, data, budget)
-        key = (precision, overrides, isa or os.environ.get("RTRNN_ISA", ""), _limits_text(limits))
+        threading = (threads, tuple(cpus), spin_ms)
+        key = (precision, overrides, isa or os.environ.get("RTRNN_ISA", ""), _limits_text(limits), *threading, delta)
         if key not in self._plans:
-            self._plans[key] = _core.Plan(self.graph, precision, key[2], dict(overrides), key[3])
+            self._plans[key] = _core.Plan(self.graph, precision, key[2], dict(overrides), key[3], *threading, delta)
         return self._plans[key]
 
     def stream(
@@ -136,6 +141,10 @@ class Model:
         budget: float = 0.01,
         hold_steps: int | None = None,
         limits: Limits = True,
+        threads: int = 1,
+        cpus: Sequence[int] = (),
+        spin_ms: float = 5.0,
+        delta: float | None = None,
     ) -> Stream:
         """A new Stream in the initial state.
 
@@ -154,11 +163,28 @@ class Model:
         the metadata "rtrnn.limits", the same as JSON; False takes none. Limits change outputs alone, never the network's own
         states; what they remember joins the states, as ``limits.*``. :attr:`Stream.limited_count` tells how often they acted.
 
+        `threads` is how many threads a step may use, the calling one included, for networks whose weights one core's cache does
+        not hold: the rows of large matrices are divided among them, each on a core that keeps its share in its own cache. The
+        bits stay. Small networks take none and gain nothing. The other threads live as long as the Stream. They look for
+        the next step, each holding its core, for `spin_ms` milliseconds and then sleep in naps of up to 5 ms; a step that finds
+        one asleep, or late, does its share itself, so steps further apart than `spin_ms` gain nothing. There should be
+        as many free cores as threads. `cpus` pins the others to these processors, ``threads - 1`` numbers (Linux).
+
+        `delta` follows the entries of a cell's input and state only when they have changed by more than this since they were used last
+        (Delta Networks, 2017), which saves their columns of the matrices. The result is no longer the network's own: compare it on
+        recordings. 0 leaves out what has not changed at all and differs by rounding, which adds up over a long run. The time of a step then
+        depends on the data. The cells' matrices are float32, and the running sums are further states, NODE.delta_*. Measure
+        on your own network whether it is any faster.
+
         Raises :class:`rtrnn.UnsupportedError` for a network with reverse or bidirectional layers (see :meth:`run`) and for
-        an unknown or unavailable `isa`, for an unknown precision and for weights that do not fit it; ValueError for a
-        matrix or an output that the network does not have, and for limits that make no sense.
+        an unknown precision and for weights that do not fit it; ValueError for a matrix or an output that the network does not
+        have, for an unknown or unavailable `isa`, and for limits, `threads`, `cpus`, `spin_ms` and `delta` that make no sense;
+        :class:`rtrnn.Error` when the system gives no more threads or not those processors.
         """
-        return Stream(self.plan(weights, isa, data=data, budget=budget, limits=limits), on_nonfinite, hold_steps)
+        plan = self.plan(
+            weights, isa, data=data, budget=budget, limits=limits, threads=threads, cpus=cpus, spin_ms=spin_ms, delta=delta
+        )
+        return Stream(plan, on_nonfinite, hold_steps)
 
     def batch(
         self,
@@ -262,7 +288,7 @@ class Model:
         return results[0] if len(results) == 1 else tuple(results)
 
     def arrays_of(self, xs: Any) -> tuple[list[Array], bool]:
-        """Each input of `xs`, of the kinds that :meth:`run` takes, in declared order, as (T, *shape) or (T, B, *shape); and
+        """Each input of `xs`, of the kinds that :meth:`run` takes, in declared order, as ``(T, *shape)`` or ``(T, B, *shape)``; and
         whether there is a batch axis. Raises TypeError, ValueError."""
         shapes = self._input_shapes
         arrays = [_as_float(value, name) for name, value in zip(shapes, _ordered(xs, list(shapes)), strict=True)]
@@ -323,10 +349,6 @@ def _digest(arrays: list[Array]) -> str:
         digest.update(repr(array.shape).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _unpickle(data: bytes, warnings: tuple[str, ...]) -> Model:
-    return Model(_core.Graph.from_bytes(data), warnings)
 
 
 def _ordered(xs: Any, names: list[str]) -> list[Any]:

@@ -26,6 +26,7 @@ NUMBERS = frozenset(
         "test_rtneural",
         "test_silero",
         "test_stream",
+        "test_trace",
         "test_wiring",
     }
 )

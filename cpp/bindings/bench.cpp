@@ -4,9 +4,11 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include "bench/call_timer.hpp"
 #include "bench/limits.hpp"
 #include "bench/step_timer.hpp"
 #include "error.hpp"
+#include "plan.hpp"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -47,7 +49,7 @@ void bind_bench(py::module_& m) {
         });
 
     py::class_<StepTimer>(m, "StepTimer")
-        .def(py::init([](const std::shared_ptr<Plan>& plan, const FloatArray& rows) {
+        .def(py::init([](const std::shared_ptr<PythonPlan>& plan, const FloatArray& rows) {
                  return std::make_unique<StepTimer>(plan, std::vector<float>(rows.data(), rows.data() + rows.size()));
              }),
              "plan"_a, "rows"_a)
@@ -60,4 +62,16 @@ void bind_bench(py::module_& m) {
         .def_property_readonly("outputs", [](const StepTimer& timer) {
             return py::array_t<float>(static_cast<py::ssize_t>(timer.outputs().size()), timer.outputs().data());
         });
+
+    py::class_<CallTimer>(m, "CallTimer")
+        .def(py::init([](const std::shared_ptr<PythonPlan>& plan, const FloatArray& rows) {
+                 return std::make_unique<CallTimer>(plan, std::vector<float>(rows.data(), rows.data() + rows.size()));
+             }),
+             "plan"_a, "rows"_a)
+        .def_property_readonly("nodes", [](const CallTimer& timer) { return timer.plan().step_nodes(); })
+        .def("steps", [](CallTimer& timer, std::size_t count) {
+            py::array_t<std::int64_t> taken({count, timer.plan().step_calls().size() + 1});
+            timer.steps(count, taken.mutable_data());
+            return taken;
+        }, "count"_a);
 }

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -16,8 +17,8 @@
 #include "graph/graph.hpp"
 #include "kernels/dispatch.hpp"
 #include "ops/op.hpp"
+#include "plan.hpp"
 #include "plan/limits.hpp"
-#include "plan/plan.hpp"
 #include "rtrnn/rtrnn.h"
 #include "stream/sequence.hpp"
 
@@ -191,46 +192,84 @@ void bind_graph(py::module_& m) {
         .def_static("from_bytes", [](const py::bytes& bytes) {
             const std::string_view view = bytes;
             return std::make_shared<Graph>(parse_graph(view.data(), view.size()));
-        }, "data"_a);
+        }, "data"_a)
+        .def(py::pickle(
+            [](const Graph& graph) {
+                const std::vector<char> bytes = serialize_graph(graph);
+                return py::bytes(bytes.data(), bytes.size());
+            },
+            [](const py::bytes& bytes) {
+                const std::string_view view = bytes;
+                return std::make_shared<Graph>(parse_graph(view.data(), view.size()));
+            }));
 }
 
 void bind_plan(py::module_& m) {
-    py::class_<Plan, std::shared_ptr<Plan>>(m, "Plan")
-        .def(py::init([](const Graph& graph, const std::string& weights, const std::string& isa, std::map<std::string, std::string> overrides,
-                         std::optional<std::string> limits) {
-                 return std::make_shared<Plan>(graph, PlanOptions{weights, isa, std::move(overrides), std::move(limits)});
+    py::class_<PythonPlan, std::shared_ptr<PythonPlan>>(m, "Plan")
+        .def(py::init([](std::shared_ptr<Graph> graph, const std::string& weights, const std::string& isa, std::map<std::string, std::string> overrides,
+                         std::optional<std::string> limits, int threads, std::vector<int> cpus, double spin_ms, std::optional<double> delta) {
+                 if (delta && !(*delta >= 0)) throw py::value_error("delta: expected a threshold from 0 on");
+                 PlanOptions options{weights, isa, std::move(overrides), std::move(limits)};
+                 options.threads.count = threads;
+                 options.threads.cpus = std::move(cpus);
+                 options.threads.spin_ms = spin_ms;
+                 options.delta = delta.value_or(-1);
+                 return std::make_shared<PythonPlan>(std::move(graph), std::move(options));
              }),
-             "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{}, "limits"_a = py::none())
-        .def_property_readonly("isa", [](const Plan& plan) { return plan.kernels().name; })
-        .def_property_readonly("inputs", [](const Plan& plan) {
+             "graph"_a, "weights"_a = "f32", "isa"_a = "", "overrides"_a = std::map<std::string, std::string>{}, "limits"_a = py::none(), "threads"_a = 1,
+             "cpus"_a = std::vector<int>{}, "spin_ms"_a = ThreadOptions{}.spin_ms, "delta"_a = py::none())
+        .def_property_readonly("isa", [](const PythonPlan& plan) { return plan.kernels().name; })
+        .def_property_readonly("inputs", [](const PythonPlan& plan) {
             py::list out;
             for (const Slot& slot : plan.inputs()) out.append(py::make_tuple(slot.name, shape_tuple(slot.shape)));
             return out;
         })
-        .def_property_readonly("outputs", [](const Plan& plan) {
+        .def_property_readonly("outputs", [](const PythonPlan& plan) {
             py::list out;
             for (const Slot& slot : plan.outputs()) out.append(py::make_tuple(slot.name, shape_tuple(slot.shape)));
             return out;
         })
-        .def_property_readonly("states", [](const Plan& plan) {
+        .def_property_readonly("states", [](const PythonPlan& plan) {
             py::list out;
             for (const Slot& slot : plan.states()) out.append(py::make_tuple(slot.name, shape_tuple(slot.shape), slot.offset - plan.state_offset()));
             return out;
         })
-        .def_property_readonly("constant_bytes", &Plan::constant_bytes)
-        .def_property_readonly("weights", [](const Plan& plan) {
+        .def_property_readonly("constant_bytes", [](const PythonPlan& plan) { return plan.constant_bytes(); })
+        .def_property_readonly("weights", [](const PythonPlan& plan) {
             std::map<std::string, std::string> out;
             for (const auto& [matrix, precision] : plan.matrices()) out[matrix] = precision->name;
             return out;
         }, "The precision of each matrix, by 'NODE.ROLE'.")
-        .def_property_readonly("stream_bytes", [](const std::shared_ptr<Plan>& plan) { return Stream(plan).memory_bytes(); })
-        .def_property_readonly("fingerprint", &Plan::fingerprint)
-        .def_property_readonly("structure", &Plan::structure)
-        .def_property_readonly("calls", [](const Plan& plan) {
+        .def_property_readonly("stream_bytes", [](const std::shared_ptr<PythonPlan>& plan) { return Stream(plan).memory_bytes(); })
+        .def_property_readonly("fingerprint", [](const PythonPlan& plan) { return plan.fingerprint(); })
+        .def_property_readonly("structure", [](const PythonPlan& plan) { return plan.structure(); })
+        .def_property_readonly("calls", [](const PythonPlan& plan) {
             return py::dict("step"_a = plan.step_calls().size(), "prepare"_a = plan.prepare_calls().size(), "finish"_a = plan.finish_calls().size());
         })
+        .def_property_readonly("graph", [](const PythonPlan& plan) { return std::const_pointer_cast<Graph>(plan.graph); }, "What it was made from.")
+        .def_property_readonly("delta", [](const PythonPlan& plan) { return plan.options.delta < 0 ? std::nullopt : std::optional<double>(plan.options.delta); },
+                               "The threshold of delta updates, if any.")
+        .def_property_readonly("threads", [](const PythonPlan& plan) { return plan.threads().count; })
+        .def_property_readonly("divided_calls", [](const PythonPlan& plan) {
+            return std::count_if(plan.step_calls().begin(), plan.step_calls().end(), [](const Call& call) { return call.parts > 1; });
+        })
+        .def(py::pickle(
+            [](const PythonPlan& plan) {
+                const PlanOptions& options = plan.options;
+                return py::make_tuple(std::const_pointer_cast<Graph>(plan.graph), options.weights, options.isa, options.overrides, options.limits,
+                                      options.threads.count, options.threads.cpus, options.threads.spin_ms, options.delta);
+            },
+            [](const py::tuple& from) {
+                PlanOptions options{from[1].cast<std::string>(), from[2].cast<std::string>(), from[3].cast<std::map<std::string, std::string>>(),
+                                    from[4].cast<std::optional<std::string>>()};
+                options.threads.count = from[5].cast<int>();
+                options.threads.cpus = from[6].cast<std::vector<int>>();
+                options.threads.spin_ms = from[7].cast<double>();
+                options.delta = from[8].cast<double>();
+                return std::make_shared<PythonPlan>(from[0].cast<std::shared_ptr<Graph>>(), std::move(options));
+            }))
         // A C handle on this Plan for rtrnn._stream.
-        .def("_handle", [](const std::shared_ptr<Plan>& plan) {
+        .def("_handle", [](const std::shared_ptr<PythonPlan>& plan) {
             return py::capsule(new rtrnn_plan(plan), "rtrnn_plan", [](PyObject* capsule) {
                 rtrnn_plan_free(static_cast<rtrnn_plan*>(PyCapsule_GetPointer(capsule, "rtrnn_plan")));
             });

@@ -1,4 +1,4 @@
-"""The command line: ``rtrnn convert | info | run | verify | quantize | bench | loop | codegen | demo``.
+"""The command line: ``rtrnn COMMAND``; :data:`COMMANDS` lists them.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(args) -> int``; it is imported when it is asked for.
 """
@@ -14,19 +14,25 @@ from contextlib import suppress
 
 from rtrnn.errors import Error
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main", "parser"]
 
-_COMMANDS = {
+#: Name -> module, purpose, an example that works in a folder with a policy and what was recorded of it.
+COMMANDS = {
     "convert": (
         "rtrnn.cli.convert",
         "read a trained network and write it as .rtrnn",
         "rtrnn convert policy.onnx policy.rtrnn",
     ),
-    "info": ("rtrnn.cli.info", "show what is in a file: inputs, states, layers, sizes", "rtrnn info policy.onnx"),
+    "info": ("rtrnn.cli.info", "show what is in a file: inputs, states, layers, sizes", "rtrnn info policy.onnx --svg policy.svg"),
     "run": (
         "rtrnn.cli.run",
         "stream rows of a file or a pipe through a network",
         "rtrnn run policy.onnx --input observations.csv --output actions.csv",
+    ),
+    "play": (
+        "rtrnn.cli.play",
+        "answer each line of numbers on standard input with a line of outputs",
+        "rtrnn play policy.onnx < observations.csv",
     ),
     "verify": (
         "rtrnn.cli.verify",
@@ -38,18 +44,37 @@ _COMMANDS = {
         "what weights in fewer bits do to the outputs and to the speed",
         "rtrnn quantize policy.onnx --data observations.npy",
     ),
-    "bench": ("rtrnn.cli.bench", "time a step, beside other engines", "rtrnn bench policy.onnx --seconds 3"),
+    "compare": (
+        "rtrnn.cli.compare",
+        "two networks or two precisions side by side: error over time, latency, memory",
+        "rtrnn compare policy.onnx policy.onnx:i8 --data observations.npy",
+    ),
+    "replay": (
+        "rtrnn.cli.replay",
+        "replay recorded episodes: where would this policy have acted differently",
+        "rtrnn replay policy.onnx episodes.npz --weights i8",
+    ),
+    "bench": (
+        "rtrnn.cli.bench",
+        "time a step, beside other engines",
+        "rtrnn bench policy.onnx --seconds 1 --figure steps.png",
+    ),
     "loop": (
         "rtrnn.cli.loop",
         "run a network in a periodic loop, beside onnxruntime",
-        "rtrnn loop policy.onnx --rate 1000 --seconds 10 --load",
+        "rtrnn loop policy.onnx --rate 1000 --seconds 1 --figure loop.png",
     ),
     "codegen": (
         "rtrnn.cli.codegen",
         "write a network as one C99 file that needs nothing else",
         "rtrnn codegen policy.onnx -o policy.c --small",
     ),
-    "demo": ("rtrnn.demo", "run the bundled networks in a closed loop", "rtrnn demo --seconds 10"),
+    "demo": ("rtrnn.demo", "run the bundled networks in a closed loop", "rtrnn demo --seconds 3"),
+    "completion": (
+        "rtrnn.cli.completion",
+        "print what completes these commands in a shell",
+        "rtrnn completion bash > rtrnn.bash",
+    ),
 }
 
 USER_ERROR = 1
@@ -83,16 +108,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     chosen = next((word for word in arguments if not word.startswith("-")), "")
-    parser = _parser(chosen)
-    args = parser.parse_args(arguments)
+    whole = parser(chosen)
+    args = whole.parse_args(arguments)
     if args.command is None:
-        parser.print_help()
+        whole.print_help()
         return 0
-    return int(importlib.import_module(_COMMANDS[args.command][0]).run(args))
+    return int(importlib.import_module(COMMANDS[args.command][0]).run(args))
 
 
-def _parser(chosen: str) -> argparse.ArgumentParser:
-    """The whole parser, with the options of the `chosen` command only: the others' modules stay unimported."""
+def parser(*chosen: str) -> argparse.ArgumentParser:
+    """The parser of all commands, with the options of the `chosen` ones only: the others' modules stay unimported."""
     parser = argparse.ArgumentParser(
         prog="rtrnn",
         description="Runs a trained recurrent network one timestep at a time on a CPU.",
@@ -101,7 +126,7 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, (module, purpose, example) in _COMMANDS.items():
+    for name, (module, purpose, example) in COMMANDS.items():
         command = commands.add_parser(
             name,
             help=purpose,
@@ -109,7 +134,7 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
             epilog=f"example: {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if name == chosen:
+        if name in chosen:
             importlib.import_module(module).add_arguments(command)
     return parser
 
@@ -129,7 +154,9 @@ class _Version(argparse.Action):
 
 def _fail(message: str, status: int = USER_ERROR) -> int:
     """One line on stderr, whatever the message was."""
-    print(f"rtrnn: error: {' '.join(message.split())}", file=sys.stderr)
+    from rtrnn.cli.output import painted
+
+    print(f"{painted('rtrnn: error:', 'bad', sys.stderr)} {' '.join(message.split())}", file=sys.stderr)
     return status
 
 

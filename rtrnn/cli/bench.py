@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 from rtrnn.cli.common import (
     UserError,
     add_loading_arguments,
     add_weights_argument,
+    check_figure,
     load_model,
+    note,
     number_above_zero,
     weights_of,
     whole_number_above_zero,
 )
-from rtrnn.cli.output import Progress, Table, format_bytes, print_json, show
+from rtrnn.cli.output import BARS, Progress, Table, format_bytes, painted, print_json, show
 
 if TYPE_CHECKING:
     from rtrnn.bench.limits import Limits
     from rtrnn.bench.suite import Result
 
 __all__ = ["add_arguments", "run"]
-
-_BARS = " ▁▂▃▄▅▆▇█"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=whole_number_above_zero, help="number of turns, in place of --seconds")
     parser.add_argument("--cpu", type=int, help="the CPU to run on (default: the last one allowed)")
     parser.add_argument("--no-peers", action="store_true", help="time rtrnn alone")
+    parser.add_argument("--figure", metavar="FILE", help="draw the steps (.png, .svg, .pdf)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     add_weights_argument(parser)
     group = parser.add_argument_group("many networks in place of a file")
@@ -46,12 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-policies", action="store_true", help="without real policies (two shapes, files in RTRNN_MODELS)"
     )
     group.add_argument("--save", metavar="FILE", help="write the figures as JSON to a file")
-    group.add_argument("--figure", metavar="FILE", help="draw the steps (.png, .svg, .pdf)")
     add_loading_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    only_grid = ("cells", "sizes", "precisions", "forms", "peers", "no_policies", "save", "figure")
+    only_grid = ("cells", "sizes", "precisions", "forms", "peers", "no_policies", "save")
     given = [name for name in only_grid if getattr(args, name)]
     if args.grid:
         if args.weights:
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
 def _run_file(args: argparse.Namespace) -> int:
     from rtrnn.bench import bench
 
+    if args.figure:
+        check_figure(args.figure)
     model = load_model(args.file, args)
     weights = weights_of(args, model)
     with Progress("measuring", 1.0) as progress:
@@ -84,6 +87,10 @@ def _run_file(args: argparse.Namespace) -> int:
             peers=not args.no_peers,
             progress=progress.update,
         )
+    if args.figure:
+        from rtrnn.bench.file_figure import draw_bench
+
+        draw_bench(result, f"{os.path.basename(args.file)} on {place(result.machine)}", args.figure)
     if args.json:
         from rtrnn.bench.report import file_facts
 
@@ -143,9 +150,9 @@ def _show(path: str, result: Result) -> None:
     name = report.engines[0].name
     print(f"single calls of {name}: {_histogram(report.samples_ns[name])}")
     for failure in result.failures:
-        print(f"error: {failure.name} is not timed: {failure.reason}")
-    for note in result.notes:
-        print(f"note: {note}")
+        print(f"{painted('error:', 'bad')} {failure.name} is not timed: {failure.reason}")
+    for text in result.notes:
+        note(text)
 
 
 def share_text(shares: Any) -> str:
@@ -166,6 +173,6 @@ def _histogram(samples: Any, bins: int = 40) -> str:
     if high <= low:
         return f"all {ns(low)} ns"
     counts, _ = np.histogram(samples, bins, (low, high))
-    scaled = np.ceil(np.log1p(counts) / np.log1p(counts.max()) * (len(_BARS) - 1)).astype(int)
-    bars = "".join(_BARS[i] for i in scaled)
+    scaled = np.ceil(np.log1p(counts) / np.log1p(counts.max()) * (len(BARS) - 1)).astype(int)
+    bars = "".join(BARS[i] for i in scaled)
     return f"{ns(low)} [{bars}] {ns(high)} ns, largest {ns(float(samples.max()))} ns (bars: log of the count)"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtrnn.cli.bench import limits_text, ns, place
-from rtrnn.cli.common import UserError
+from rtrnn.cli.common import UserError, check_figure, check_folder, note
 from rtrnn.cli.output import Progress, Table, print_json, show
-from rtrnn.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from rtrnn.bench.grid import GridResult
@@ -46,17 +44,13 @@ def run_grid(args: argparse.Namespace) -> int:
                 raise UserError(f"--{option}: expected a list separated by commas, found nothing")
     if args.no_peers:
         chosen["peers"] = []
-    for path in (args.save, args.figure):
-        if path and not Path(path).absolute().parent.is_dir():
-            raise UserError(f"{path}: its folder does not exist")
+    if args.save:
+        check_folder(args.save)
     if args.figure:
         # Known before minutes of measuring rather than after.
-        if Path(args.figure).suffix not in (".png", ".svg", ".pdf"):
-            raise UserError(f"--figure {args.figure}: expected a name that ends in .png, .svg or .pdf")
+        check_figure(args.figure)
         if "step" not in chosen.get("forms", ["step"]):
             raise UserError("--figure draws steps; expected 'step' among --forms")
-        if not find_spec("matplotlib"):
-            raise MissingExtraError("drawing needs matplotlib: pip install 'rtrnn[bench]'")
     with Progress("measuring", 1.0) as progress:
         result = grid(
             **chosen,
@@ -109,8 +103,8 @@ def _show(result: GridResult, facts: dict[str, Any]) -> None:
     for one in facts["results"]:
         if "error" in one:
             print(f"error: {one['network']}, {one['form']}, {one['engine']} is not timed: {one['error']}")
-    for note in result.notes:
-        print(f"note: {note}")
+    for text in result.notes:
+        note(text)
 
 
 def _cells(one: dict[str, Any]) -> tuple[str, ...]:

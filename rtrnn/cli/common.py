@@ -10,18 +10,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtrnn.cli.output import status
+from rtrnn.cli.output import painted, status
 from rtrnn.errors import Error
 
 if TYPE_CHECKING:
     from rtrnn.model import Model, Weights
 
 __all__ = [
+    "PRECISIONS",
     "UserError",
     "add_loading_arguments",
     "add_weights_argument",
+    "check_figure",
+    "check_folder",
     "load_model",
+    "model_and_weights",
     "named_pairs",
+    "note",
     "number_above_zero",
     "weights_of",
     "whole_number_above_zero",
@@ -74,6 +79,7 @@ def add_loading_arguments(parser: argparse.ArgumentParser) -> None:
 def add_weights_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
+        "--precision",
         action="append",
         metavar="PRECISION",
         help="f32 (default), f16, bf16, i16, i8, i8a14; auto; a file that 'rtrnn quantize --save' wrote; or NODE.ROLE=PRECISION for one "
@@ -101,6 +107,19 @@ def weights_of(args: argparse.Namespace, model: Model, data: Any = None) -> Weig
         choice = model.choose_weights(data, isa=getattr(args, "isa", None))
     print(f"rtrnn: {choice}", file=sys.stderr)
     return choice
+
+
+#: What ``FILE:PRECISION`` may end in.
+PRECISIONS = ("f32", "f16", "bf16", "i16", "i8", "i8a14", "auto")
+
+
+def model_and_weights(text: str, args: argparse.Namespace, data: Any = None) -> tuple[Model, Weights]:
+    """``FILE``, ``FILE:PRECISION`` or ``FILE:CHOICE.json`` with the options of :func:`add_loading_arguments`."""
+    path, colon, precision = text.rpartition(":")
+    if not colon or (precision not in PRECISIONS and not precision.endswith(".json")):
+        path, precision = text, "f32"
+    model = load_model(path, args)
+    return model, weights_of(argparse.Namespace(weights=[precision]), model, data)
 
 
 def load_model(path: str, args: argparse.Namespace, *, warn: bool = True) -> Model:
@@ -137,7 +156,7 @@ def load_model(path: str, args: argparse.Namespace, *, warn: bool = True) -> Mod
                 raise
             raise UserError(f"{path}: {error}") from error
     for text in model.warnings if warn else ():
-        print(f"rtrnn: warning: {text}", file=sys.stderr)
+        print(f"{painted('rtrnn: warning:', 'note', sys.stderr)} {text}", file=sys.stderr)
     return model
 
 
@@ -190,6 +209,27 @@ def whole_number_above_zero(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
     return value
+
+
+def check_figure(path: str, option: str = "--figure") -> None:
+    """Before anything is computed: that a figure can be drawn and written there."""
+    from rtrnn.figures import ENDINGS, require_matplotlib
+
+    if Path(path).suffix not in ENDINGS:
+        raise UserError(f"{option} {path}: expected a name that ends in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    check_folder(path)
+    require_matplotlib()
+
+
+def check_folder(path: str) -> None:
+    """Before anything is computed: that the folder of a file to be written is there."""
+    if not Path(path).absolute().parent.is_dir():
+        raise UserError(f"{path}: its folder does not exist")
+
+
+def note(text: str) -> None:
+    """Something a reader of the results should know."""
+    print(f"{painted('note:', 'note')} {text}")
 
 
 def file_size(path: str | Path) -> int:

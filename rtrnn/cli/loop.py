@@ -7,8 +7,8 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from rtrnn.cli.common import UserError, add_loading_arguments, load_model, number_above_zero
-from rtrnn.cli.output import Progress, Table, format_count, print_json, show
+from rtrnn.cli.common import UserError, add_loading_arguments, check_figure, load_model, note, number_above_zero
+from rtrnn.cli.output import BARS, Progress, Table, format_count, print_json, show
 
 if TYPE_CHECKING:
     from rtrnn.bench.periodic import LoopResult
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-_BARS = " ▁▂▃▄▅▆▇█"
 _COLUMNS = 60
 
 _COMPARED = """\
@@ -65,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--priority {args.priority}: expected 0 to 99")
     if not 0 <= args.lead < 1e6 / args.rate:
         raise UserError(f"--lead {args.lead:g}: expected microseconds from 0 to less than a period")
+    if args.figure:
+        check_figure(args.figure)
     settings = Settings(args.rate, args.seconds, args.weights, args.priority, cpu, args.lead * 1e-6)
     model = load_model(args.file, args)
     with ExitStack() as stack:
@@ -131,8 +132,8 @@ def _show(title: str, result: LoopResult) -> None:
             print(f"p99.9 of the step: {name} takes {stats.step.p999 / ours:.1f} times as long as {next(iter(rows))}")
     print("missed: deadlines without an action in time; in step: of these, those whose step alone took a period;")
     print(f"skipped: of these, periods that could not begin in time. {result.turns} turns of each, one after the other")
-    for note in result.notes:
-        print(f"note: {note}")
+    for text in result.notes:
+        note(text)
 
 
 def _percentiles(times: Times) -> tuple[float, ...]:
@@ -159,8 +160,8 @@ def _histogram(rows: dict[str, LoopStats]) -> list[str]:
     lines = []
     for name, times in steps.items():
         counts = binned(times, edges)
-        scaled = np.ceil(np.log1p(counts) / np.log1p(counts.max()) * (len(_BARS) - 1)).astype(int)
-        lines.append(f"{name:<{width}} [{''.join(_BARS[i] for i in scaled)}]")
+        scaled = np.ceil(np.log1p(counts) / np.log1p(counts.max()) * (len(BARS) - 1)).astype(int)
+        lines.append(f"{name:<{width}} [{''.join(BARS[i] for i in scaled)}]")
     axis, labels = [" "] * _COLUMNS, [" "] * (_COLUMNS + 8)
     decades = range(int(np.ceil(np.log10(edges[0] * 1e6))), int(np.floor(np.log10(edges[-1] * 1e6))) + 1)
     for decade in decades:

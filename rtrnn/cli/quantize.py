@@ -7,8 +7,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtrnn.cli.common import UserError, add_loading_arguments, load_model, number_above_zero
-from rtrnn.cli.output import Progress, Table, format_bytes, print_json, show
+from rtrnn.cli.common import (
+    UserError,
+    add_loading_arguments,
+    check_figure,
+    check_folder,
+    load_model,
+    note,
+    number_above_zero,
+)
+from rtrnn.cli.output import Progress, Table, format_bytes, painted, print_json, show
 
 if TYPE_CHECKING:
     from rtrnn.precision.report import Entry, QuantizeReport
@@ -42,6 +50,10 @@ def run(args: argparse.Namespace) -> int:
     from rtrnn.bench.machine import pinned
     from rtrnn.precision.report import quantize
 
+    if args.figure:
+        check_figure(args.figure)
+    if args.save:
+        check_folder(args.save)
     model = load_model(args.file, args)
     data = None
     if args.data:
@@ -84,10 +96,10 @@ def _show(args: argparse.Namespace, report: QuantizeReport) -> None:
     print("RMS: over time, of the element that is worst by it; spread: the element's standard deviation with f32 weights")
     for entry in report.entries:
         if entry.failure:
-            print(f"error: {entry.name}: {entry.failure}")
+            print(f"{painted('error:', 'bad')} {entry.name}: {entry.failure}")
     print(f"auto: {report.choice}")
     if not args.data:
-        print("note: made-up input; --data with inputs recorded where the network works tells more")
+        note("made-up input; --data with inputs recorded where the network works tells more")
 
 
 def _rows(entry: Entry) -> list[tuple[str, ...]]:

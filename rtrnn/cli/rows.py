@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from rtrnn.cli.common import UserError
 
-__all__ = ["column_names", "format_row", "parse_rows", "read_array", "read_inputs", "standard_input", "write_arrays"]
+__all__ = ["column_names", "format_row", "parse_rows", "read_array", "read_inputs", "standard_input", "text_of", "write_arrays"]
 
 Array = npt.NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
@@ -22,7 +22,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 def parse_rows(lines: Iterable[str], width: int, source: str) -> Iterator[Array]:
     """The rows of comma-separated lines, as they come; a first line that is not numbers is a header."""
-    for number, line in enumerate(_text(lines, source), 1):
+    for number, line in enumerate(text_of(lines, source), 1):
         text = line.strip()
         if not text:
             continue
@@ -39,7 +39,8 @@ def parse_rows(lines: Iterable[str], width: int, source: str) -> Iterator[Array]
         yield row
 
 
-def _text(lines: Iterable[str], source: str) -> Iterator[str]:
+def text_of(lines: Iterable[str], source: str) -> Iterator[str]:
+    """The lines as they come; a UserError where they are no text."""
     try:
         yield from lines
     except UnicodeDecodeError:
@@ -146,9 +147,9 @@ def column_names(shapes: Shapes) -> list[str]:
     return [name if prod(shape) == 1 else f"{name}[{i}]" for name, shape in shapes.items() for i in range(prod(shape))]
 
 
-def format_row(values: Iterable[Any]) -> str:
-    """One line of CSV, in the fewest digits that give the same float32 again."""
-    return ",".join(str(v) for value in values for v in np.ravel(value))
+def format_row(values: Iterable[Any], separator: str = ",") -> str:
+    """One line, in the fewest digits that give the same float32 again."""
+    return separator.join(str(v) for value in values for v in np.ravel(value))
 
 
 def write_arrays(path: str, arrays: dict[str, Array], header: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rtrnn.cli.common import UserError, add_loading_arguments, load_model, number_above_zero, whole_number_above_zero
-from rtrnn.cli.output import Progress, Table, print_json, show, status
+from rtrnn.cli.output import Marked, Progress, Table, painted, print_json, show, status
 from rtrnn.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -86,14 +86,14 @@ def _show(path: str, report: Report) -> None:
             f"{c.largest_relative:.2e}",
             f"{c.spread:.3g}",
             f"step {c.step}, element {c.element}" if c.largest_relative else "",
-            "ok" if c.largest_relative <= report.tolerance else "TOO LARGE",
+            Marked("ok", "good") if c.largest_relative <= report.tolerance else Marked("TOO LARGE", "bad"),
         )
         for c in report.comparisons
     ]
     header = ("", "name", "largest error", "of its spread", "spread", "where", "")
     title = f"{path}: rtrnn ({report.isa}) and {report.runtime}, {report.steps} steps, {how}"
     show(Table(title, header, rows, left=2))
-    verdict = "passed" if report.passed else "FAILED"
+    verdict = painted("passed", "good") if report.passed else painted("FAILED", "bad")
     relation = "within" if report.passed else "above"
     print(
         f"{verdict}: the largest error is {report.largest_relative:.2e} of the spread, {relation} {report.tolerance:g}"

@@ -23,6 +23,7 @@ from rtrnn.cli.common import number_above_zero, whole_number_above_zero
 from rtrnn.cli.output import Table, print_json, show
 from rtrnn.demo import cartpole, figure, sine
 from rtrnn.demo.realtime import Timing, balance, balance_in_real_time, format_ns
+from rtrnn.figures import require_matplotlib
 
 __all__ = ["CELLS", "add_arguments", "load", "run"]
 
@@ -102,7 +103,7 @@ def sine_results() -> list[SineResult]:
 def run(args: argparse.Namespace) -> int:
     """The whole demo; 0 when the pole stayed up with the policy's state and fell without it, else 1."""
     if not args.no_plot:
-        figure.require_matplotlib()
+        require_matplotlib()
         if not args.output.parent.is_dir():
             raise FileNotFoundError(errno.ENOENT, "no such folder for the figure", os.fspath(args.output.parent))
     sines = sine_results()

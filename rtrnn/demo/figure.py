@@ -10,44 +10,20 @@ import numpy as np
 
 from rtrnn.demo import cartpole, sine
 from rtrnn.demo.realtime import Timing, format_ns
-from rtrnn.errors import MissingExtraError
+from rtrnn.figures import GUIDE, INK, MUTED, SERIES, STYLE, require_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw", "require_matplotlib"]
+__all__ = ["draw"]
 
-TRUTH, GUIDE, MUTED, INK = "#9aa3ad", "#c9ced4", "#6b737c", "#22272e"
-PREDICTED = {"RNN": "#b5651d", "GRU": "#1f6fb4", "LSTM": "#6a4c93"}
-MEMORY, WIPED, LATENCY = "#1f6fb4", "#c23b3b", "#2d8577"
-
-STYLE: dict[Any, Any] = {
-    "font.size": 10.5,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "xtick.color": "#4a5159",
-    "ytick.color": "#4a5159",
-    "legend.frameon": False,
-}
+TRUTH = "#9aa3ad"
+PREDICTED = {"RNN": SERIES[3], "GRU": SERIES[0], "LSTM": SERIES[4]}
+MEMORY, WIPED, LATENCY = SERIES[:3]
 
 #: Sine of the evaluation that is drawn.
 SHOWN_SINE = 0
-
-
-def require_matplotlib() -> None:
-    """Raise MissingExtraError when the figure could not be drawn."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        message = "the demo's figure needs matplotlib: pip install 'rtrnn[demo]'"
-        raise MissingExtraError(message) from error
 
 
 def draw(
@@ -63,7 +39,7 @@ def draw(
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE | {"font.size": 10.5, "axes.titlesize": 12}):
         figure = Figure(figsize=(40 / 3, 10), dpi=120, facecolor="white")
         outer = figure.add_gridspec(
             2, 1, height_ratios=(1, 1.25), left=0.075, right=0.98, top=0.87, bottom=0.06, hspace=0.32

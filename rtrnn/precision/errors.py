@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Meter", "OutputError"]
+__all__ = ["Meter", "OutputError", "floored_spreads"]
 
 _SMALLEST_SPREAD = 0.01
 
@@ -82,6 +82,11 @@ def _spreads(values: Array) -> Array:
     deviations: Array = values.std(0)
     # A constant's deviation is rounding, not zero.
     deviations[np.ptp(values, axis=0) == 0] = 0
+    return floored_spreads(deviations, values[0])
+
+
+def floored_spreads(deviations: Array, values: Array) -> Array:
+    """The spreads of an output's elements from their deviations over time; `values` are those at some timestep."""
     if deviations.any():
         spreads: npt.NDArray[np.float64] = np.maximum(deviations, _SMALLEST_SPREAD * deviations.max())
         return spreads

@@ -50,6 +50,9 @@ int main(void) {
     FIELD(rtrnn_options, threads);
     FIELD(rtrnn_options, reserved);
     FIELD(rtrnn_options, limits);
+    FIELD(rtrnn_options, cpus);
+    FIELD(rtrnn_options, spin_ms);
+    FIELD(rtrnn_options, delta);
     SIZE(rtrnn_loop_options);
     FIELD(rtrnn_loop_options, struct_size);
     FIELD(rtrnn_loop_options, period_ns);

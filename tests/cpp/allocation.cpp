@@ -47,8 +47,12 @@ using namespace rtrnn::testing;
 
 TEST_CASE("step, prepare, reset, state calls and process allocate nothing") {
     for (const auto& [op, weights] : {std::pair{"rnn", "f32"}, {"gru", "f32"}, {"lstm", "f32"}, {"rnn", "i16"}, {"gru", "i16"}, {"lstm", "i16"},
-                                      {"gru", "i8"}, {"lstm", "f16"}, {"gru", "bf16"}}) {
-        const auto plan = std::make_shared<const Plan>(policy(op), PlanOptions{weights});
+                                      {"gru", "i8"}, {"lstm", "f16"}, {"gru", "bf16"}})
+    for (const int threads : {1, 3}) {
+        PlanOptions options{weights};
+        options.threads.count = threads;
+        options.threads.smallest_part_bytes = 1;
+        const auto plan = std::make_shared<const Plan>(policy(op, 11, 64), options);
         Stream stream(plan, OnNonFinite::hold);
         std::vector<float> saved(plan->state_size()), xs(11 * 20, 0.25f), ys(5 * 20);
         const float* in = xs.data();
@@ -66,7 +70,7 @@ TEST_CASE("step, prepare, reset, state calls and process allocate nothing") {
         stream.process(&in, &out, 20, nullptr);
         stream.reset();
         CHECK(allocations == before);
-        Stream next(std::make_shared<const Plan>(policy(op)), OnNonFinite::hold);
+        Stream next(std::make_shared<const Plan>(policy(op, 11, 64)), OnNonFinite::hold);
         std::vector<char> bytes(stream.saved_bytes());
         const std::size_t made = allocations, freed = frees;
         for (int t = 0; t < 4; ++t) {

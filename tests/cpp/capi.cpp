@@ -60,6 +60,15 @@ TEST_CASE("the C interface steps like the C++ one") {
     CHECK(rtrnn_batch_get_state(batch, 0, after.data(), 42) == RTRNN_OK);
     CHECK(before == after);
     CHECK(rtrnn_batch_set_state(batch, 2, rtrnn_stream_state(stream), 42) == RTRNN_OK);
+    // What a stream saved, one of a batch restores, and the other way round.
+    std::vector<char> saved(rtrnn_stream_saved_bytes(stream)), again(rtrnn_batch_saved_bytes(batch));
+    CHECK(rtrnn_stream_save(stream, saved.data(), saved.size()) == RTRNN_OK);
+    CHECK(rtrnn_batch_restore(batch, 1, saved.data(), saved.size()) == RTRNN_OK);
+    CHECK(rtrnn_batch_save(batch, 1, again.data(), again.size()) == RTRNN_OK);
+    CHECK(saved == again);
+    CHECK(rtrnn_batch_reset(batch, 0) == RTRNN_OK);
+    CHECK(rtrnn_batch_save(batch, 0, again.data(), again.size()) == RTRNN_OK);
+    CHECK(saved != again);
     CHECK(rtrnn_batch_reset(batch, 2) == RTRNN_OK);
     CHECK(rtrnn_batch_get_state(batch, 2, after.data(), 42) == RTRNN_OK);
     CHECK(after == std::vector<float>(42));
@@ -74,6 +83,43 @@ TEST_CASE("the C interface steps like the C++ one") {
     rtrnn_stream_free(fork);
     rtrnn_stream_free(stream);
     rtrnn_batch_free(batch);
+}
+
+TEST_CASE("threads keep the bits, delta updates have states of their own") {
+    Random random(9);
+    Graph graph;
+    graph.add_input("x", {64});
+    graph.add_output("y", add_cell(graph, random, "gru", "gru", "x", 256));
+    const std::string path = "capi_threads.rtrnn";
+    save_graph(graph, path);
+    const auto stream_of = [&](const rtrnn_options& options) {
+        rtrnn_plan* plan = nullptr;
+        rtrnn_stream* stream = nullptr;
+        REQUIRE(rtrnn_plan_load(path.c_str(), &options, &plan) == RTRNN_OK);
+        REQUIRE(rtrnn_stream_create(plan, RTRNN_ON_NONFINITE_ERROR, &stream) == RTRNN_OK);
+        CHECK(rtrnn_plan_free(plan) == RTRNN_OK);
+        return stream;
+    };
+    const std::int32_t cpu = 0;
+    const double threshold = 0.125;
+    rtrnn_options divided = RTRNN_OPTIONS_INIT, delta = RTRNN_OPTIONS_INIT;
+    divided.threads = 2;
+    divided.cpus = &cpu;
+    divided.spin_ms = 1;
+    delta.delta = &threshold;
+    rtrnn_stream* const streams[] = {stream_of(RTRNN_OPTIONS_INIT), stream_of(divided), stream_of(delta)};
+    CHECK(rtrnn_stream_state_size(streams[1]) == 256);
+    CHECK(rtrnn_stream_state_size(streams[2]) > 256);
+    CHECK(rtrnn_stream_memory_bytes(streams[1]) > rtrnn_stream_memory_bytes(streams[0]));   // of the worker
+    std::vector<float> y[3] = {std::vector<float>(256), std::vector<float>(256), std::vector<float>(256)};
+    for (int t = 0; t < 50; ++t) {
+        const auto x = random.vector(64);
+        for (int i = 0; i < 3; ++i) CHECK(rtrnn_stream_step_copy(streams[i], x.data(), 64, y[i].data(), 256) == RTRNN_OK);
+        CHECK(std::memcmp(y[0].data(), y[1].data(), 1024) == 0);
+        CHECK(std::memcmp(y[0].data(), y[2].data(), 1024) != 0);
+    }
+    for (rtrnn_stream* stream : streams) CHECK(rtrnn_stream_free(stream) == RTRNN_OK);
+    std::remove(path.c_str());
 }
 
 TEST_CASE("a failed load gives a status, NULL and a message") {

@@ -44,6 +44,8 @@ void expect_refused(rtrnn_plan* plan, rtrnn_stream* stream, rtrnn_batch* batch, 
         rtrnn_batch_reset(batch, 0),
         rtrnn_batch_get_state(batch, 0, y, 42),
         rtrnn_batch_set_state(batch, 0, y, 42),
+        rtrnn_batch_save(batch, 0, bytes, sizeof bytes),
+        rtrnn_batch_restore(batch, 0, bytes, sizeof bytes),
         rtrnn_loop_create(stream, nullptr, &made_loop),
         rtrnn_loop_start(loop),
         rtrnn_loop_stop(loop),
@@ -92,6 +94,7 @@ void expect_refused(rtrnn_plan* plan, rtrnn_stream* stream, rtrnn_batch* batch, 
     CHECK(rtrnn_stream_limited_count(stream) == 0);
     CHECK(rtrnn_stream_memory_bytes(stream) == 0);
     CHECK(rtrnn_batch_count(batch) == 0);
+    CHECK(rtrnn_batch_saved_bytes(batch) == 0);
     CHECK(rtrnn_batch_nonfinite_count(batch, 0) == 0);
     CHECK(rtrnn_batch_limited_count(batch, 0) == 0);
     CHECK(rtrnn_loop_running(loop) == 0);
@@ -189,6 +192,13 @@ TEST_CASE("misuse: sizes that are not the network's, and NULL where there should
     CHECK(rtrnn_batch_limited_count(h.batch, SIZE_MAX) == 0);
     CHECK(rtrnn_batch_get_state(h.batch, 3, state.data(), 42) == bad);
     CHECK(rtrnn_batch_set_state(h.batch, 0, state.data(), 41) == bad);
+    std::vector<char> saved(rtrnn_batch_saved_bytes(h.batch));
+    CHECK(rtrnn_batch_save(h.batch, 3, saved.data(), saved.size()) == bad);
+    CHECK(rtrnn_batch_save(h.batch, 0, saved.data(), saved.size() - 1) == bad);
+    CHECK(rtrnn_batch_save(h.batch, 0, nullptr, saved.size()) == bad);
+    CHECK(rtrnn_batch_restore(h.batch, 3, saved.data(), saved.size()) == bad);
+    CHECK(rtrnn_batch_restore(h.batch, 0, nullptr, saved.size()) == bad);
+    CHECK(rtrnn_batch_restore(h.batch, 0, saved.data(), saved.size()) == RTRNN_STATE_DAMAGED);
     CHECK(rtrnn_stream_input(h.stream, 1) == nullptr);
     CHECK(rtrnn_stream_output_size(h.stream, SIZE_MAX) == 0);
     CHECK(rtrnn_plan_port_name(h.plan, static_cast<rtrnn_port>(77), 0) == nullptr);
@@ -242,6 +252,19 @@ TEST_CASE("misuse: loading and creating with wrong arguments leaves NULL and a m
     const rtrnn_override holds_null = {"layer0.weight_hh", nullptr};
     options.overrides = &holds_null;
     CHECK(load(&options, file.size()) == RTRNN_INVALID_ARGUMENT);
+    options = RTRNN_OPTIONS_INIT;
+    for (const std::uint32_t threads : {65u, 0xFFFFFFFFu}) {
+        options.threads = threads;
+        CHECK(load(&options, file.size()) == RTRNN_INVALID_ARGUMENT);
+    }
+    options.threads = 2;
+    options.spin_ms = -1;
+    CHECK(load(&options, file.size()) == RTRNN_INVALID_ARGUMENT);
+    for (const double delta : {-1.0, static_cast<double>(NAN)}) {
+        options = RTRNN_OPTIONS_INIT;
+        options.delta = &delta;
+        CHECK(load(&options, file.size()) == RTRNN_INVALID_ARGUMENT);
+    }
     // A newer caller's struct: zeros at its end ask for nothing, anything else for what this library does not know.
     struct {
         rtrnn_options known;

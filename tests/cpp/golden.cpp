@@ -1,5 +1,5 @@
-// Every golden network (tests/golden, see tools/golden) must give the stored bits on whatever ISA runs. The same files are read on
-// x86 and, under emulation, on Arm, so equal bits here are equal bits everywhere.
+// Every golden network (tests/golden, see tools/golden) must give the stored bits on whatever ISA runs, with and without threads. The same files are
+// read on x86 and, under emulation, on Arm, so equal bits here are equal bits everywhere.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -60,19 +60,24 @@ TEST_CASE("goldens give the stored bits") {
             if (reduced && !fs::exists(bits)) continue;
             reduced_count += reduced;
             const auto expected = read_floats(bits);
-            const Sequence sequence(graph, {weights}, OnNonFinite::propagate);
-            std::vector<std::size_t> sizes;
-            at = 0;
-            for (std::size_t i = 0; i < graph.outputs().size(); ++i) {
-                sizes.push_back(at);
-                at += static_cast<std::size_t>(element_count(graph.output_shape(i))) * (sequence.is_per_timestep(i) ? steps : 1);
+            for (const int threads : {1, 3}) {
+                PlanOptions options{weights};
+                options.threads.count = threads;
+                options.threads.smallest_part_bytes = 1;   // whatever can be divided is
+                const Sequence sequence(graph, options, OnNonFinite::propagate);
+                std::vector<std::size_t> sizes;
+                at = 0;
+                for (std::size_t i = 0; i < graph.outputs().size(); ++i) {
+                    sizes.push_back(at);
+                    at += static_cast<std::size_t>(element_count(graph.output_shape(i))) * (sequence.is_per_timestep(i) ? steps : 1);
+                }
+                REQUIRE(at == expected.size());
+                std::vector<float> y(at);
+                std::vector<float*> outputs;
+                for (const std::size_t offset : sizes) outputs.push_back(y.data() + offset);
+                CHECK(sequence.run(inputs, outputs, steps, nullptr) == Status::ok);
+                CHECK_MESSAGE(std::memcmp(y.data(), expected.data(), at * sizeof(float)) == 0, bits.string());
             }
-            REQUIRE(at == expected.size());
-            std::vector<float> y(at);
-            std::vector<float*> outputs;
-            for (const std::size_t offset : sizes) outputs.push_back(y.data() + offset);
-            CHECK(sequence.run(inputs, outputs, steps, nullptr) == Status::ok);
-            CHECK_MESSAGE(std::memcmp(y.data(), expected.data(), at * sizeof(float)) == 0, bits.string());
         }
     }
     CHECK(count >= 20);

@@ -155,6 +155,63 @@ TEST_CASE("nodes that depend on the state alone run in prepare") {
     }
 }
 
+TEST_CASE("prepare fetches what finish reads first, as much as the cache holds") {
+    Random random(3);
+    Graph graph;
+    graph.add_input("x", {24});
+    add_random_tensor(graph, random, "w", {32, 24});
+    graph.add_node(node("linear", {"x", "w"}, "encoded"));
+    const std::string h = add_cell(graph, random, "gru", "gru", "encoded", 64);
+    add_random_tensor(graph, random, "v", {8, 64});
+    graph.add_node(node("linear", {h, "v"}, "y"));
+    graph.add_output("y", "y");
+    const Plan plan(graph, {"f32", "scalar"});
+    const auto fetched = [&](bool odd) { return plan.turn(odd).fetch; };
+    const auto& encoder = *static_cast<const LinearArgs*>(plan.finish_calls()[0].args);
+    std::size_t total[2] = {0, 0};
+    for (const bool odd : {false, true}) {
+        const auto& cell = *static_cast<const CellArgs*>(plan.finish_calls(odd)[1].args);
+        REQUIRE(fetched(odd).size() == 2);   // the head finds no room
+        CHECK(fetched(odd)[0].begin == encoder.weight.weights);
+        CHECK(fetched(odd)[0].bytes == 32 * 24 * 4);
+        const char* const all = static_cast<const char*>(cell.weight_ih.weights);
+        const std::size_t size = 3 * 64 * 32 * 4;
+        // An odd step walks backwards, so it begins at the end.
+        CHECK(cell.backward == odd);
+        CHECK(fetched(odd)[1].begin == (odd ? all + size - fetched(odd)[1].bytes : all));
+        CHECK(fetched(odd)[1].bytes < size);
+        for (const Fetch& piece : fetched(odd)) total[odd] += piece.bytes;
+    }
+    CHECK(total[0] == total[1]);
+    CHECK(total[0] >= 16 * 1024);
+    CHECK(total[0] < 64 * 1024);
+}
+
+TEST_CASE("constants lie side by side on lines of their own, whatever was expected") {
+    for (const std::size_t expected : {std::size_t{0}, std::size_t{4096}, std::size_t{5} << 20}) {
+        Constants constants(expected);
+        std::vector<std::pair<const float*, std::vector<float>>> all;
+        Random random(4);
+        std::size_t bytes = 0;
+        for (int i = 0; i < 300; ++i) {
+            auto values = random.vector(static_cast<std::size_t>(i * i) % 1300);
+            bytes += values.size() * sizeof(float);
+            const float* const kept = constants.add(values.data(), values.size());
+            CHECK(reinterpret_cast<std::uintptr_t>(kept) % cache_line == 0);
+            CHECK(constants.bytes_at(kept) == values.size() * sizeof(float));
+            all.emplace_back(kept, std::move(values));
+        }
+        CHECK(constants.bytes() == bytes);
+        CHECK(constants.bytes_at(all[1].first + 1) == 0);
+        for (const auto& [kept, values] : all) CHECK(std::memcmp(kept, values.data(), values.size() * sizeof(float)) == 0);
+        if (expected > bytes)
+            for (std::size_t i = 1; i < all.size(); ++i) CHECK(all[i].first > all[i - 1].first);
+        Constants moved = std::move(constants);
+        CHECK(moved.bytes() == bytes);
+        CHECK(all[7].first[3] == all[7].second[3]);
+    }
+}
+
 TEST_CASE("a reverse layer cannot be streamed, and the error says what can be done") {
     Graph graph;
     Random random(7);

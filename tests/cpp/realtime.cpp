@@ -29,6 +29,7 @@
 #include "kernels/dispatch.hpp"
 #include "networks.hpp"
 #include "ops/list.hpp"
+#include "plan/delta.hpp"
 #include "rtrnn/rtrnn.h"
 #include "stream/stream.hpp"
 
@@ -194,6 +195,8 @@ public:
                 rtrnn_stream_process(stream_, input_spans_.data(), input_spans_.size(), output_spans_.data(), output_spans_.size(), batch_size, nullptr);
                 rtrnn_batch_get_state(batch_, 1, state_.data(), state_.size());
                 rtrnn_batch_set_state(batch_, 1, state_.data(), state_.size());
+                rtrnn_batch_save(batch_, 1, saved_.data(), rtrnn_batch_saved_bytes(batch_));
+                rtrnn_batch_restore(batch_, 1, saved_.data(), rtrnn_batch_saved_bytes(batch_));
                 rtrnn_batch_reset(batch_, 1);
                 rtrnn_stream_reset(stream_);
             }
@@ -393,6 +396,7 @@ int main(int argc, char** argv) {
     const bool emulated = argc > 1 && std::strcmp(argv[1], "--emulated") == 0;
     std::map<std::string, Graph> networks;
     networks.emplace("remaining ops", remaining_ops());
+    networks.emplace("delta updates", with_delta_updates(testing::policy("lstm"), 0.1));
     for (const auto& entry : fs::directory_iterator(RTRNN_GOLDEN_DIR))
         if (entry.path().extension() == ".rtrnn") networks.emplace(entry.path().stem().string(), load_graph(entry.path().string()));
 

@@ -39,6 +39,8 @@ void c_interface(rtrnn_stream* stream, rtrnn_batch* batch, float* x, const rtrnn
     rtrnn_batch_reset(batch, 0);
     rtrnn_batch_get_state(batch, 0, x, 1);
     rtrnn_batch_set_state(batch, 0, x, 1);
+    rtrnn_batch_save(batch, 0, x, rtrnn_batch_saved_bytes(batch));
+    rtrnn_batch_restore(batch, 0, x, 1);
     rtrnn_batch_nonfinite_count(batch, 0);
 }
 

@@ -198,6 +198,12 @@ def _slice(inputs: list[Any], attributes: Mapping[str, Any]) -> list[Array]:
     return [np.take(inputs[0], list(index), attributes["axis"])]
 
 
+def _delta_linear(inputs: list[Any], attributes: Mapping[str, Any]) -> list[Array]:
+    x, used, y, weight = inputs
+    changed = np.abs(x - used) > attributes.get("threshold", 0)
+    return [y + weight @ np.where(changed, x - used, 0), np.where(changed, x, used)]
+
+
 _BINARY = {
     "add": np.add,
     "sub": np.subtract,
@@ -222,6 +228,7 @@ _OTHER: dict[str, Callable[[list[Any], Mapping[str, Any]], list[Array]]] = {
     "permute": lambda xs, a: [np.transpose(xs[0], list(a["axes"]))],
     "reshape": lambda xs, a: [np.reshape(xs[0], list(a["shape"]))],
     "expand": lambda xs, a: [np.broadcast_to(xs[0], list(a["shape"]))],
+    "delta_linear": _delta_linear,
     "last": lambda xs, a: [xs[0]],
 }
 OPS = frozenset(UNARY) | frozenset(_BINARY) | frozenset(_REDUCE) | frozenset(_OTHER)

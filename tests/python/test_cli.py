@@ -13,7 +13,7 @@ import pytest
 from small_networks import H, I, O, gru_onnx, observations, rtrnn_command, torchscript, two_input_rtrnn
 
 import rtrnn
-from rtrnn.cli import main
+from rtrnn.cli import COMMANDS, main
 
 
 def expected_outputs(path: Path, xs: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def expected_outputs(path: Path, xs: np.ndarray) -> np.ndarray:
 # -- the frame -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["convert", "info", "run", "verify", "quantize", "bench", "loop", "codegen", "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -34,7 +34,7 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
 def test_without_arguments_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     text = capsys.readouterr().out
-    assert all(command in text for command in ("convert", "info", "run", "verify", "quantize", "bench", "loop", "codegen", "demo"))
+    assert all(command in text for command in COMMANDS)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

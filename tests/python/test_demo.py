@@ -16,7 +16,7 @@ import pytest
 
 import rtrnn
 from rtrnn import demo
-from rtrnn.demo import cartpole, figure, realtime, sine
+from rtrnn.demo import cartpole, realtime, sine
 from rtrnn.errors import MissingExtraError
 
 MODELS = ("sine_rnn", "sine_gru", "sine_lstm", "cartpole_gru")
@@ -192,9 +192,7 @@ def test_missing_matplotlib_is_said_before_the_run(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(demo, "sine_results", lambda: pytest.fail("the run began"))
     with pytest.raises(MissingExtraError) as caught:
         demo.run(parsed())
-    assert str(caught.value) == "the demo's figure needs matplotlib: pip install 'rtrnn[demo]'"
-    with pytest.raises(MissingExtraError):
-        figure.require_matplotlib()
+    assert str(caught.value) == "drawing needs matplotlib: pip install 'rtrnn[tools]'"
 
 
 def test_missing_folder_is_said_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 /* rtrnn: run a trained recurrent network one timestep at a time. C interface of the core library.
  *
  * Handles are opaque, and there is no global state. A stream, a batch or a loop belongs to one thread at a time, but for what is marked
- * [any thread]; a plan may be shared by any number of threads.
+ * [any thread]; a call on a stream or a batch that another thread is in answers RTRNN_BUSY and does nothing. A plan may be shared by any
+ * number of threads.
  *
  * [real-time] functions allocate nothing, take no lock, make no system call and may be called from a real-time thread; the others may
  * do all of it.
@@ -99,12 +100,15 @@ typedef struct rtrnn_options {
     const char* isa;                   /* instruction set; default: RTRNN_ISA of the environment, else the best this CPU has */
     const rtrnn_override* overrides;   /* matrices with a precision of their own */
     size_t override_count;
-    uint32_t threads;                  /* that work on one step of a large network; default: the caller's alone */
+    uint32_t threads;                  /* that work on one step of a large network, the calling one included, up to 64; default: it alone */
     uint32_t reserved;                 /* 0 */
     const char* limits;                /* of the outputs, JSON like the metadata "rtrnn.limits" of a file; NULL: the file's; "": none */
+    const int32_t* cpus;               /* processors that the other threads of each stream are pinned to, threads - 1 (Linux); NULL: none */
+    double spin_ms;                    /* how long those look for the next step, each holding its core, before they nap; default: 5 */
+    const double* delta;               /* threshold of delta updates, which change the result, from 0 on; NULL: none */
 } rtrnn_options;
 
-#define RTRNN_OPTIONS_INIT {sizeof(rtrnn_options), NULL, NULL, NULL, 0, 0, 0, NULL}
+#define RTRNN_OPTIONS_INIT {sizeof(rtrnn_options), NULL, NULL, NULL, 0, 0, 0, NULL, NULL, 0, NULL}
 
 /* ---- The library ------------------------------------------------------------------------------------------------------------- */
 
@@ -235,6 +239,10 @@ RTRNN_API rtrnn_status rtrnn_batch_prepare(rtrnn_batch* batch) RTRNN_NOEXCEPT RT
 RTRNN_API rtrnn_status rtrnn_batch_reset(rtrnn_batch* batch, size_t i) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_batch_get_state(const rtrnn_batch* batch, size_t i, float* state, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 RTRNN_API rtrnn_status rtrnn_batch_set_state(rtrnn_batch* batch, size_t i, const float* state, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+/* [real-time] rtrnn_stream_save and rtrnn_stream_restore of stream i: what the one saved, the other kind restores too. */
+RTRNN_API size_t rtrnn_batch_saved_bytes(const rtrnn_batch* batch) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API rtrnn_status rtrnn_batch_save(const rtrnn_batch* batch, size_t i, void* data, size_t bytes) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
+RTRNN_API rtrnn_status rtrnn_batch_restore(rtrnn_batch* batch, size_t i, const void* data, size_t bytes) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] rtrnn_stream_set_hold_steps of each stream. */
 RTRNN_API rtrnn_status rtrnn_batch_set_hold_steps(rtrnn_batch* batch, uint64_t steps) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] [any thread] Steps of stream i that were refused or held because of a NaN or infinity; that an output limit acted in. */
@@ -312,7 +320,7 @@ RTRNN_API size_t rtrnn_loop_input_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RT
 RTRNN_API size_t rtrnn_loop_output_size(const rtrnn_loop* loop) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 
 /* [real-time] (the clock is read, on Linux without a system call) Hands over an observation of `size` values. While the loop runs or not;
- * one thread at a time. */
+ * one thread at a time, RTRNN_BUSY to another. */
 RTRNN_API rtrnn_status rtrnn_loop_observe(rtrnn_loop* loop, const float* values, size_t size) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;
 /* [real-time] The latest action, into `values` (`size` of them; left alone while there is none); `info` may be NULL. Any thread. */
 RTRNN_API rtrnn_status rtrnn_loop_action(const rtrnn_loop* loop, float* values, size_t size, rtrnn_loop_action_info* info) RTRNN_NOEXCEPT RTRNN_NONBLOCKING;

@@ -107,6 +107,9 @@ struct Options {
     span<const Override> overrides = {};
     unsigned threads = 0;
     const char* limits = nullptr;
+    span<const std::int32_t> cpus = {};   // threads - 1, or none
+    double spin_ms = 0;                   // 0: the default
+    double delta = -1;                    // none when below 0
 };
 
 namespace detail {
@@ -121,6 +124,9 @@ inline rtrnn_options c_options(const Options& options) noexcept {
     out.override_count = options.overrides.size();
     out.threads = options.threads;
     out.limits = options.limits;
+    out.cpus = options.cpus.size() ? options.cpus.data() : nullptr;
+    out.spin_ms = options.spin_ms;
+    out.delta = options.delta < 0 ? nullptr : &options.delta;
     return out;
 }
 
@@ -305,6 +311,9 @@ public:
         return detail::status(rtrnn_batch_set_state(handle(), i, state.data(), state.size()));
     }
 
+    std::size_t saved_bytes() const noexcept { return rtrnn_batch_saved_bytes(handle()); }
+    Status save(std::size_t i, void* data, std::size_t bytes) const noexcept { return detail::status(rtrnn_batch_save(handle(), i, data, bytes)); }
+    Status restore(std::size_t i, const void* data, std::size_t bytes) noexcept { return detail::status(rtrnn_batch_restore(handle(), i, data, bytes)); }
     Status set_hold_steps(std::uint64_t steps) noexcept { return detail::status(rtrnn_batch_set_hold_steps(handle(), steps)); }
     std::uint64_t limited_count(std::size_t i) const noexcept { return rtrnn_batch_limited_count(handle(), i); }
     std::uint64_t nonfinite_count(std::size_t i) const noexcept { return rtrnn_batch_nonfinite_count(handle(), i); }

@@ -7,20 +7,23 @@
 #include "error.hpp"
 
 namespace rtrnn {
-namespace {
 
-[[noreturn]] void refuse_nonfinite() {
+std::size_t row_size(const Plan& plan, const std::vector<float>& rows) {
+    std::size_t size = 0;
+    for (const Slot& slot : plan.inputs()) size += slot.size;
+    if (size == 0 ? !rows.empty() : rows.empty() || rows.size() % size != 0)
+        throw Error(ErrorKind::invalid_argument, "expected rows of " + std::to_string(size) + " inputs, found " + std::to_string(rows.size()) + " values");
+    return size;
+}
+
+void refuse_nonfinite() {
     throw Error(ErrorKind::invalid_argument, "the network does not stay finite on random inputs: there is nothing to time");
 }
 
-}  // namespace
-
-StepTimer::StepTimer(std::shared_ptr<const Plan> plan, std::vector<float> rows) : stream_(std::move(plan)), rows_(std::move(rows)) {
+StepTimer::StepTimer(std::shared_ptr<const Plan> plan, std::vector<float> rows)
+    : stream_(std::move(plan)), rows_(std::move(rows)), row_size_(row_size(stream_.plan(), rows_)) {
     std::size_t out = 0;
-    for (const Slot& slot : stream_.plan().inputs()) row_size_ += slot.size;
     for (const Slot& slot : stream_.plan().outputs()) out += slot.size;
-    if (row_size_ == 0 ? !rows_.empty() : rows_.empty() || rows_.size() % row_size_ != 0)
-        throw Error(ErrorKind::invalid_argument, "expected rows of " + std::to_string(row_size_) + " inputs, found " + std::to_string(rows_.size()) + " values");
     outputs_.resize(out);
 }
 

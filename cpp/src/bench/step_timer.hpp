@@ -13,6 +13,11 @@ namespace rtrnn {
 // What of a step is timed: all of it; or, of a prepare followed by a step, the one or the other.
 enum class TimedPart { step, prepare, finish };
 
+// Floats of a row: all inputs in declared order. Throws Error (invalid_argument) when `rows` are not whole rows, at least one.
+std::size_t row_size(const Plan& plan, const std::vector<float>& rows);
+// Throws Error (invalid_argument): the network does not stay finite.
+[[noreturn]] void refuse_nonfinite();
+
 // A Stream that is fed the rows of a table in turn. A step copies its row in, runs, and copies the outputs out, as
 // rtrnn_stream_step_copy does.
 class StepTimer {
@@ -34,7 +39,7 @@ private:
 
     Stream stream_;
     std::vector<float> rows_, outputs_;
-    std::size_t row_size_ = 0, next_ = 0;
+    std::size_t row_size_, next_ = 0;
 };
 
 }  // namespace rtrnn

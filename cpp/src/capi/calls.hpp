@@ -34,6 +34,23 @@ bool valid(const Handle* handle) noexcept RTRNN_NONBLOCKING {
     return handle && handle->mark == Handle::live;
 }
 
+// Keeps other threads out of a handle while it lives; false when one is in.
+class Claim {
+public:
+    template <class Handle>
+    explicit Claim(const Handle* handle) noexcept RTRNN_NONBLOCKING : busy_(handle->busy), entered_(busy_.enter()) {}
+    ~Claim() noexcept RTRNN_NONBLOCKING {
+        if (entered_) busy_.leave();
+    }
+    Claim(const Claim&) = delete;
+    Claim& operator=(const Claim&) = delete;
+    explicit operator bool() const noexcept RTRNN_NONBLOCKING { return entered_; }
+
+private:
+    Busy& busy_;
+    const bool entered_;
+};
+
 #if defined(RTRNN_CHECK_HANDLES)
 void keep_freed(void* handle, void (*destroy)(void*));
 #endif
@@ -76,6 +93,16 @@ Options read_options(const Options& given, Options defaults, std::size_t first, 
 
 // The statuses of a step have the same numbers on both sides.
 inline rtrnn_status status_of(Status status) noexcept RTRNN_NONBLOCKING { return static_cast<rtrnn_status>(status); }
+
+inline rtrnn_status status_of(Restored restored) noexcept RTRNN_NONBLOCKING {
+    switch (restored) {
+        case Restored::ok: return RTRNN_OK;
+        case Restored::damaged: return RTRNN_STATE_DAMAGED;
+        case Restored::mismatch: return RTRNN_STATE_MISMATCH;
+        case Restored::nonfinite: return RTRNN_NONFINITE_INPUT;
+    }
+    return RTRNN_INTERNAL;
+}
 
 inline bool known(rtrnn_on_nonfinite policy) noexcept {
     return policy == RTRNN_ON_NONFINITE_ERROR || policy == RTRNN_ON_NONFINITE_HOLD || policy == RTRNN_ON_NONFINITE_PROPAGATE;

@@ -10,6 +10,7 @@
 struct rtrnn_loop {
     static constexpr std::uint32_t live = 0x724c6f6f;
     std::uint32_t mark = live;
+    mutable rtrnn::capi::Busy busy;   // a thread that hands over an observation
     std::unique_ptr<rtrnn::Loop> loop;
     std::string notes = {};
 };
@@ -20,6 +21,7 @@ using rtrnn::Error;
 using rtrnn::ErrorKind;
 using rtrnn::LoopCounter;
 using rtrnn::LoopTime;
+using rtrnn::capi::Claim;
 using rtrnn::capi::fail;
 using rtrnn::capi::guarded;
 using rtrnn::capi::valid;
@@ -46,6 +48,8 @@ rtrnn_status rtrnn_loop_create(const rtrnn_stream* stream, const rtrnn_loop_opti
     if (!loop) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_loop_create: the address for the loop is NULL");
     *loop = nullptr;
     if (!valid(stream)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_loop_create: the stream is NULL, freed or not a stream");
+    const Claim claim(stream);
+    if (!claim) return fail(RTRNN_BUSY, "rtrnn_loop_create: another thread is using the stream");
     return guarded([&] {
         rtrnn_loop_options found;
         rtrnn_loop_options_init(&found, sizeof found);
@@ -66,7 +70,10 @@ rtrnn_status rtrnn_loop_create(const rtrnn_stream* stream, const rtrnn_loop_opti
     });
 }
 
-rtrnn_status rtrnn_loop_free(rtrnn_loop* loop) noexcept { return rtrnn::capi::release(loop, "rtrnn_loop_free: not a loop, or freed before"); }
+rtrnn_status rtrnn_loop_free(rtrnn_loop* loop) noexcept {
+    if (valid(loop) && !loop->busy.enter()) return fail(RTRNN_BUSY, "rtrnn_loop_free: another thread is handing over an observation");
+    return rtrnn::capi::release(loop, "rtrnn_loop_free: not a loop, or freed before");
+}
 
 rtrnn_status rtrnn_loop_start(rtrnn_loop* loop) noexcept {
     if (!valid(loop)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_loop_start: expected a loop");
@@ -94,6 +101,8 @@ size_t rtrnn_loop_output_size(const rtrnn_loop* loop) noexcept { return valid(lo
 
 rtrnn_status rtrnn_loop_observe(rtrnn_loop* loop, const float* values, size_t size) noexcept {
     if (!valid(loop)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(loop);
+    if (!claim) return RTRNN_BUSY;
     if (!values || size != loop->loop->input_size()) return RTRNN_INVALID_ARGUMENT;
     loop->loop->observe(values);
     return RTRNN_OK;

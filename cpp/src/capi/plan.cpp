@@ -1,4 +1,5 @@
 // rtrnn.h: plans.
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -28,7 +29,13 @@ rtrnn::PlanOptions plan_options(const rtrnn_options* asked) {
         options.overrides[one.matrix] = one.weights;
     }
     if (given.limits) options.limits = given.limits;
-    if (given.threads > 1) throw Error(ErrorKind::unsupported, "options: threads is " + std::to_string(given.threads) + ", this release steps on one");
+    options.threads.count = static_cast<int>(std::clamp<std::uint32_t>(given.threads, 1, rtrnn::max_threads + 1));
+    if (given.cpus && given.threads > 1 && given.threads <= rtrnn::max_threads) options.threads.cpus.assign(given.cpus, given.cpus + given.threads - 1);
+    if (given.spin_ms != 0) options.threads.spin_ms = given.spin_ms;
+    if (given.delta) {
+        if (!(*given.delta >= 0)) throw Error(ErrorKind::invalid_argument, "options: delta is not a threshold from 0 on");
+        options.delta = *given.delta;
+    }
     return options;
 }
 

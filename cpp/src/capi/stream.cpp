@@ -7,6 +7,7 @@ namespace {
 
 using rtrnn::Slot;
 using rtrnn::Status;
+using rtrnn::capi::Claim;
 using rtrnn::capi::fail;
 using rtrnn::capi::guarded;
 using rtrnn::capi::known;
@@ -26,14 +27,10 @@ std::size_t state_bytes(const rtrnn_stream* stream) noexcept { return plan_of(st
 
 rtrnn_status restore(rtrnn_stream* stream, const void* data, std::size_t bytes, bool any_weights) noexcept RTRNN_NONBLOCKING {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     if (!data) return RTRNN_INVALID_ARGUMENT;
-    switch (stream->stream.restore(data, bytes, any_weights)) {
-        case rtrnn::Restored::ok: return RTRNN_OK;
-        case rtrnn::Restored::damaged: return RTRNN_STATE_DAMAGED;
-        case rtrnn::Restored::mismatch: return RTRNN_STATE_MISMATCH;
-        case rtrnn::Restored::nonfinite: return RTRNN_NONFINITE_INPUT;
-    }
-    return RTRNN_INTERNAL;
+    return rtrnn::capi::status_of(stream->stream.restore(data, bytes, any_weights));
 }
 
 }  // namespace
@@ -56,10 +53,13 @@ rtrnn_status rtrnn_stream_fork(const rtrnn_stream* stream, rtrnn_stream** fork) 
     if (!fork) return fail(RTRNN_INVALID_ARGUMENT, "rtrnn_stream_fork: the address for the fork is NULL");
     *fork = nullptr;
     if (!valid(stream)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_stream_fork: the stream is NULL, freed or not a stream");
+    const Claim claim(stream);
+    if (!claim) return fail(RTRNN_BUSY, "rtrnn_stream_fork: another thread is using the stream");
     return guarded([&] { *fork = new rtrnn_stream(rtrnn::Stream(stream->stream)); });
 }
 
 rtrnn_status rtrnn_stream_free(rtrnn_stream* stream) noexcept {
+    if (valid(stream) && !stream->busy.enter()) return fail(RTRNN_BUSY, "rtrnn_stream_free: another thread is using the stream");
     return rtrnn::capi::release(stream, "rtrnn_stream_free: not a stream, or freed before");
 }
 
@@ -80,11 +80,15 @@ const float* rtrnn_stream_output(const rtrnn_stream* stream, size_t i) noexcept 
 
 rtrnn_status rtrnn_stream_step(rtrnn_stream* stream) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     return status_of(stream->stream.step());
 }
 
 rtrnn_status rtrnn_stream_step_copy(rtrnn_stream* stream, const float* x, size_t x_size, float* y, size_t y_size) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     if (x_size != stream->x_size || (!x && x_size) || (y ? y_size != stream->y_size : y_size != 0)) return RTRNN_INVALID_ARGUMENT;
     const rtrnn::Plan& plan = plan_of(stream);
     if (plan.inputs().size() == 1 && plan.outputs().size() == 1) return status_of(stream->stream.step(x, y));
@@ -106,24 +110,32 @@ rtrnn_status rtrnn_stream_step_copy(rtrnn_stream* stream, const float* x, size_t
 
 rtrnn_status rtrnn_stream_prepare(rtrnn_stream* stream) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     stream->stream.prepare();
     return RTRNN_OK;
 }
 
 rtrnn_status rtrnn_stream_reset(rtrnn_stream* stream) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     stream->stream.reset();
     return RTRNN_OK;
 }
 
 rtrnn_status rtrnn_stream_reserve(rtrnn_stream* stream) noexcept {
     if (!valid(stream)) return fail(RTRNN_INVALID_HANDLE, "rtrnn_stream_reserve: the stream is NULL, freed or not a stream");
+    const Claim claim(stream);
+    if (!claim) return fail(RTRNN_BUSY, "rtrnn_stream_reserve: another thread is using the stream");
     return guarded([&] { stream->stream.reserve(); });
 }
 
 rtrnn_status rtrnn_stream_process(rtrnn_stream* stream, const rtrnn_const_span* inputs, size_t input_count, const rtrnn_span* outputs,
                                   size_t output_count, size_t steps, size_t* failed_at) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     const rtrnn::Plan& plan = plan_of(stream);
     if (!rtrnn::capi::take_spans(plan.inputs(), inputs, input_count, steps, stream->inputs) ||
         !rtrnn::capi::take_spans(plan.outputs(), outputs, output_count, steps, stream->outputs))
@@ -136,6 +148,8 @@ const float* rtrnn_stream_state(const rtrnn_stream* stream) noexcept { return va
 
 rtrnn_status rtrnn_stream_get_state(const rtrnn_stream* stream, float* state, size_t size) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     if (size != plan_of(stream).state_size() || (!state && size)) return RTRNN_INVALID_ARGUMENT;
     if (size) std::memcpy(state, stream->stream.state(), state_bytes(stream));
     return RTRNN_OK;
@@ -143,6 +157,8 @@ rtrnn_status rtrnn_stream_get_state(const rtrnn_stream* stream, float* state, si
 
 rtrnn_status rtrnn_stream_set_state(rtrnn_stream* stream, const float* state, size_t size) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     if (size != plan_of(stream).state_size() || (!state && size)) return RTRNN_INVALID_ARGUMENT;
     if (!size) return RTRNN_OK;
     return stream->stream.set_state(state) ? RTRNN_OK : RTRNN_NONFINITE_INPUT;
@@ -152,6 +168,8 @@ size_t rtrnn_stream_saved_bytes(const rtrnn_stream* stream) noexcept { return va
 
 rtrnn_status rtrnn_stream_save(const rtrnn_stream* stream, void* data, size_t bytes) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     if (!data || bytes != stream->stream.saved_bytes()) return RTRNN_INVALID_ARGUMENT;
     stream->stream.save(data);
     return RTRNN_OK;
@@ -164,11 +182,16 @@ rtrnn_status rtrnn_stream_restore_any_weights(rtrnn_stream* stream, const void* 
 
 rtrnn_status rtrnn_stream_swap(rtrnn_stream* stream, rtrnn_stream* other) noexcept {
     if (!valid(stream) || !valid(other)) return RTRNN_INVALID_HANDLE;
+    if (stream == other) return RTRNN_OK;
+    const Claim claim(stream), claim_of_other(other);
+    if (!claim || !claim_of_other) return RTRNN_BUSY;
     return stream->stream.swap(other->stream) ? RTRNN_OK : RTRNN_STATE_MISMATCH;
 }
 
 rtrnn_status rtrnn_stream_set_hold_steps(rtrnn_stream* stream, uint64_t steps) noexcept {
     if (!valid(stream)) return RTRNN_INVALID_HANDLE;
+    const Claim claim(stream);
+    if (!claim) return RTRNN_BUSY;
     stream->stream.set_hold_steps(steps);
     return RTRNN_OK;
 }

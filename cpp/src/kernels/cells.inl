@@ -11,7 +11,7 @@
 enum class Form { step, prepare, finish, input, recur };
 
 struct StateRefs {
-    const float* h;
+    const float* h;   // of the same rows as the rest
     const float* c;
     float* h_out;
     float* c_out;
@@ -111,7 +111,7 @@ template <class Products, class Cell, Form form, bool standard, class V>
 void cell_tiles(const CellArgs& a, float* arena) {
     constexpr int gates = Cell::gates;
     const float* h = resolve(a.h, arena);
-    const StateRefs state{h, resolve(a.c, arena), arena + a.h_out.offset, arena + a.c_out.offset};
+    const StateRefs state{h + a.first_row, resolve(a.c, arena), arena + a.h_out.offset, arena + a.c_out.offset};
     float* prepared = arena + a.prepared.offset;
     typename Products::template Rows<gates, Cell::partials, V> x_rows, h_rows;
     const int last_tile = (a.hidden_size - 1) / V::lanes;

@@ -66,7 +66,13 @@ struct Matrix {
     TileSums sums;                // for the kernels of any precision; null in those of f32 alone
     Arrange arrange;              // null when the operand is taken as it is
     Precision precision;
+    // Of an f32 matrix without its zero blocks (16 rows of one gate, one column), else null; the width is 16 and `weights` holds the
+    // other blocks, [block][16] (plan/sparse): where those of each [tile][gate] begin, and where the last end; and the column of each.
+    const std::int32_t* first_block;
+    const std::int32_t* block_column;
 };
+
+constexpr std::int32_t sparse_rows = 16;   // of a block
 
 constexpr std::int32_t quantized_limit = 8191;      // quantised operands lie in [-8191, 8191],
 constexpr std::int32_t quantized_limit_8 = 127;     // those of i8_state in [-127, 127];
@@ -96,6 +102,7 @@ struct CellArgs {
     const float* bias_hh;         // [tile][gate][width]
     const float* peephole;        // lstm only, [tile][i f o][width], or null
     std::int32_t input_size, recurrent_size, hidden_size, width;
+    std::int32_t first_row;       // of these rows in h, when they are a part of the cell's (plan/parts)
     Activation activation[3];     // rnn: f; gru: f g; lstm: f g h (ONNX names)
     float clip;                   // the sums are clipped to [-clip, clip]; 0 when there is no clip
     bool standard;                // sigmoid/tanh (rnn: tanh), no clip, no peephole, no input_forget
@@ -152,6 +159,14 @@ struct GatherArgs {               // y[i] = x[index[i]]
 struct CopyArgs {
     Ref x, y;
     std::int32_t n;
+};
+
+// y = y_old + W (x - used) over the columns where x differs from what was used last by more than `threshold`; used_next is x there.
+struct DeltaArgs {
+    Ref x, used, y_old, y, used_next;   // (cols), (cols), (rows), (rows), (cols)
+    const float* weights;               // [col][stride], stride a multiple of 16, missing rows zero
+    std::int32_t rows, cols, stride;
+    float threshold;
 };
 
 // `size` floats at `offset` of the arena.
@@ -230,7 +245,9 @@ struct KernelTable {
     MatrixKernels f32;          // all matrices in f32, their sums formed inside the kernel
     MatrixKernels any;          // each matrix in a precision of its own, its sums formed by Matrix::sums
     TileTable tiles[precisions];
-    Kernel unary, binary, normalize, layer_norm, softmax, reduce, gather, copy;
+    MatrixKernels sparse;       // the same where one is without its zero blocks: nothing for many arenas at once
+    TileSums sparse_tiles[tile_shapes];   // 16 wide
+    Kernel unary, binary, normalize, layer_norm, softmax, reduce, gather, copy, delta;
     bool (*all_finite)(const float* x, std::size_t n) noexcept RTRNN_NONBLOCKING;
     ProbeKernels probe;
     // Copies x (n) and says whether all of it is finite.

@@ -56,7 +56,7 @@ void cell_turn(const CellArgs& a, Form form, float* arena, std::ptrdiff_t stride
             if (form == Form::prepare || form == Form::input) continue;
             for (int i = 0; i < n; ++i) {
                 float* const own = block + i * stride;
-                const StateRefs state{resolve(a.h, arena) + (first + i) * h_stride, resolve(a.c, arena) + (first + i) * c_stride,
+                const StateRefs state{resolve(a.h, arena) + (first + i) * h_stride + a.first_row, resolve(a.c, arena) + (first + i) * c_stride,
                                       own + a.h_out.offset, own + a.c_out.offset};
                 Cell::template combine<standard>(a, state, row, load_sums<gates, V>(x.at + i * x.stride), load_sums<gates, V>(h.at + i * h.stride));
             }

@@ -40,7 +40,7 @@ struct Called {
         Operand x;
         int cols, tile, next_tile;
 
-        // `room` takes the quantised operand of a matrix of integers.
+        // `room` takes the quantised operand of a matrix of integers. Of a matrix without its zero blocks, `unit` is added to each sum.
         [[gnu::always_inline]] inline void begin(const Matrix& m, const float* operand, int size, float* room, int last_tile = 0,
                                                  bool backward = false) {
             matrix = &m;
@@ -52,6 +52,8 @@ struct Called {
                 std::int16_t* const values = reinterpret_cast<std::int16_t*>(room);
                 x = quantize(operand, size, m.precision == Precision::i8_state ? quantized_limit_8 : quantized_limit, values);
                 if (m.arrange != nullptr) m.arrange(values, size);
+            } else if (m.first_block != nullptr) {
+                x.unit = zero_if_finite(operand, size);
             }
         }
         [[gnu::always_inline]] inline Sums<V, gates> next(const float* bias) {

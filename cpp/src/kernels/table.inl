@@ -12,6 +12,7 @@
 #include "quantize.inl"
 #include "float_tiles.inl"
 #include "integer_tiles.inl"
+#include "sparse_tiles.inl"
 #include "products.inl"
 #include "panels.inl"
 #include "linear.inl"
@@ -20,10 +21,17 @@
 #include "elementwise.inl"
 #include "commit.inl"
 #include "reduce.inl"
+#include "delta.inl"
 #include "probe.inl"
 
 constexpr TileTable half_tiles() {
     return float_tiles<Half, Width8, HalfWidth16, Pair<HalfWidth16>>();
+}
+
+constexpr MatrixKernels without_many(MatrixKernels kernels) {
+    kernels.many_linear = nullptr;
+    kernels.rnn.many = kernels.gru.many = kernels.gru_before.many = kernels.lstm.many = {};
+    return kernels;
 }
 
 constexpr KernelTable table = {
@@ -33,6 +41,8 @@ constexpr KernelTable table = {
     matrix_kernels<Called>(),
     {float_tiles<float>(), half_tiles(), float_tiles<BrainFloat>(), integer_tiles<std::int16_t>(), integer_tiles<std::int8_t>(),
      integer_tiles<std::int8_t>()},
+    without_many(matrix_kernels<Called>()),
+    {sparse_tile<1, 4>, sparse_tile<1, 2>, sparse_tile<2, 2>, sparse_tile<3, 2>, sparse_tile<4, 2>},
     unary,
     binary,
     normalize,
@@ -41,6 +51,7 @@ constexpr KernelTable table = {
     reduce,
     gather,
     copy,
+    delta,
     all_finite,
     {probe_read, probe_fma, probe_chains * Native::lanes},
     take,

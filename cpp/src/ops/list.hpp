@@ -11,6 +11,7 @@ void add_rnn_ops(std::vector<Op>& list);
 void add_gru_ops(std::vector<Op>& list);
 void add_lstm_ops(std::vector<Op>& list);
 void add_linear_ops(std::vector<Op>& list);
+void add_delta_ops(std::vector<Op>& list);
 void add_conv_ops(std::vector<Op>& list);
 void add_unary_ops(std::vector<Op>& list);
 void add_binary_ops(std::vector<Op>& list);
@@ -21,7 +22,7 @@ void add_shape_ops(std::vector<Op>& list);
 
 inline constexpr void (*op_families[])(std::vector<Op>&) = {
     add_rnn_ops,    add_gru_ops,        add_lstm_ops,    add_linear_ops, add_conv_ops,  add_unary_ops,
-    add_binary_ops, add_layer_norm_ops, add_softmax_ops, add_reduce_ops, add_shape_ops,
+    add_binary_ops, add_layer_norm_ops, add_softmax_ops, add_reduce_ops, add_shape_ops, add_delta_ops,
 };
 
 }  // namespace rtrnn

@@ -26,12 +26,13 @@ struct Life {
 std::size_t assign_temporaries(const std::vector<PendingCall>& calls, const Placement& placement, std::size_t base, std::vector<std::size_t>& offsets) {
     // Recurrent sums are all formed at the end of prepare: time `split`, between the prepare nodes and the rest.
     std::size_t prepare_count = 0;
-    for (const PendingCall& call : calls) prepare_count += call.phase == Phase::prepare;
+    for (const PendingCall& call : calls) prepare_count += call.phase == Phase::prepare && !call.beside_previous;
     const std::size_t split = prepare_count;
     std::vector<Life> lives(placement.buffers.size());
-    std::size_t prepare_time = 0, finish_time = split + 1;
+    std::size_t prepare_time = 0, finish_time = split + 1;   // of the next call that does not run beside others
     for (const PendingCall& call : calls) {
-        const std::size_t time = call.phase == Phase::prepare ? prepare_time++ : finish_time++;
+        std::size_t& next = call.phase == Phase::prepare ? prepare_time : finish_time;
+        const std::size_t time = call.beside_previous ? next - 1 : next++;
         const Ref* refs = static_cast<const Ref*>(call.args);
         const CellArgs& cell = *static_cast<const CellArgs*>(call.args);   // what a split call's arguments are
         for (std::size_t i = 0; i < call.refs; ++i) {

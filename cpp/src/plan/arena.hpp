@@ -10,7 +10,7 @@ namespace rtrnn {
 
 // Fills `offsets` (floats, by buffer number) for temporaries from `base` on; returns the floats needed. A buffer lives from the
 // first to the last call that names it, in the order prepare nodes, recurrent sums, the rest, which covers `step` as well as
-// `prepare` then `finish`.
+// `prepare` then `finish`; calls that run beside each other are one in this.
 std::size_t assign_temporaries(const std::vector<PendingCall>& calls, const Placement& placement, std::size_t base, std::vector<std::size_t>& offsets);
 
 // Replaces the symbolic Refs of a call's arguments by offsets into the arena.

@@ -5,16 +5,16 @@
 
 #include "ops/op.hpp"
 #include "plan/packing.hpp"
+#include "plan/sparse.hpp"
 
 namespace rtrnn {
 namespace {
 
-template <class T>
-const T* keep(std::deque<AlignedArray<T>>& pool, std::size_t& bytes, const T* values, std::size_t count) {
-    pool.push_back(aligned_array<T>(count));
-    std::copy(values, values + count, pool.back().get());
-    bytes += count * sizeof(T);
-    return pool.back().get();
+// Room for every tensor in float32 and what the padding of tiles adds.
+std::size_t expected_bytes(const Graph& graph) {
+    std::size_t floats = 0;
+    for (const Tensor& tensor : graph.tensors()) floats += static_cast<std::size_t>(element_count(tensor.shape));
+    return floats * sizeof(float) * 9 / 8 + 4096;
 }
 
 }  // namespace
@@ -24,7 +24,7 @@ std::string matrix_label(const PlanNode& node, std::size_t i, const char* role) 
 }
 
 Lowering::Lowering(const Graph& graph, const KernelTable& kernels_, Placement& placement, PrecisionChoice& precisions)
-    : kernels(kernels_), graph_(graph), placement_(placement), precisions_(precisions) {
+    : kernels(kernels_), constants(expected_bytes(graph)), graph_(graph), placement_(placement), precisions_(precisions) {
     for (const State& state : graph.states()) state_only_[state.name] = true;
     for (const Tensor& tensor : graph.tensors()) state_only_[tensor.name] = true;
 }
@@ -41,7 +41,7 @@ Ref Lowering::in(const PlanNode& node, std::size_t i) {
     if (placed != placement_.values.end()) return at(placed->second);
     const Tensor& tensor = *graph_.find_tensor(value);
     const float*& data = tensors_[value];
-    if (!data) data = keep(float_constants, constant_bytes, tensor.data.get(), static_cast<std::size_t>(element_count(tensor.shape)));
+    if (!data) data = constants.add(tensor.data.get(), static_cast<std::size_t>(element_count(tensor.shape)));
     return {data, 0};
 }
 
@@ -53,10 +53,10 @@ const float* Lowering::weights(const PlanNode& node, std::size_t i) const {
 
 Ref Lowering::scratch(std::int64_t size) { return at({placement_.add_buffer(size, Region::temporary), 0}); }
 
-const float* Lowering::constant(const std::vector<float>& values) { return keep(float_constants, constant_bytes, values.data(), values.size()); }
+const float* Lowering::constant(const std::vector<float>& values) { return constants.add(values.data(), values.size()); }
 
 const std::int32_t* Lowering::constant(const std::vector<std::int32_t>& values) {
-    return keep(index_constants, constant_bytes, values.data(), values.size());
+    return constants.add(values.data(), values.size());
 }
 
 const float* Lowering::packed(const float* weight, std::int64_t rows, std::int64_t cols, std::int64_t width, const std::vector<int>& gates) {
@@ -76,28 +76,40 @@ Matrix Lowering::matrix(const MatrixSource& s, Precision precision) {
     const std::size_t width = s.width == 8 ? 0 : s.width == 16 ? 1 : 2;
     const TileTable& tiles = kernels.tiles[static_cast<int>(precision)];
     const TileSums sums = tiles.sums[static_cast<int>(s.shape)][width];
-    if (precision == Precision::f32) return {packed(s.weight, s.rows, s.cols, s.width, s.gates), nullptr, nullptr, sums, nullptr, precision};
+    if (s.sparse) return sparse(s);
+    if (precision == Precision::f32) return {packed(s.weight, s.rows, s.cols, s.width, s.gates), nullptr, nullptr, sums, nullptr, precision, nullptr, nullptr};
     const auto [found, is_new] = matrices_.try_emplace({{s.weight, s.rows, s.cols, s.width, s.gates}, precision});
     Matrix& known = found->second;
     if (is_new) {
         const PackedMatrix packed = pack_reduced(s.weight, s.rows, s.cols, s.width, s.gates, precision, tiles, s.label);
-        known.weights = keep(byte_constants, constant_bytes, packed.weights.data(), packed.weights.size());
+        known.weights = constants.add(packed.weights.data(), packed.weights.size());
         if (!packed.scale.empty()) known.scale = constant(packed.scale);
         if (!packed.start.empty()) known.start = constant(packed.start);
     }
-    return {known.weights, known.scale, known.start, sums, tiles.arrange, precision};
+    return {known.weights, known.scale, known.start, sums, tiles.arrange, precision, nullptr, nullptr};
+}
+
+Matrix Lowering::sparse(const MatrixSource& s) {
+    const auto [found, is_new] = sparse_.try_emplace({s.weight, s.rows, s.cols, s.width, s.gates});
+    Matrix& known = found->second;
+    if (is_new) {
+        const int partials = s.shape == TileShape::linear ? 4 : 2;
+        const SparseMatrix packed = pack_sparse(s.weight, s.rows, s.cols, s.gates, partials);
+        known = {constant(packed.weights), nullptr, nullptr, kernels.sparse_tiles[static_cast<int>(s.shape)], nullptr, Precision::f32,
+                 constant(packed.first_block), constant(packed.block_column)};
+    }
+    return known;
 }
 
 Ref Lowering::quantized(Precision precision, std::int64_t size) {
     if (precision < Precision::i16) return {nullptr, 0};
-    const std::int64_t blocks = (size + quantized_block - 1) / quantized_block;
-    return scratch(blocks * quantized_block * static_cast<std::int64_t>(sizeof(std::int16_t)) / static_cast<std::int64_t>(sizeof(float)));
+    return scratch(quantized_floats(size));
 }
 
 void Lowering::emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size) {
     const bool split = !node.state_only && is_state_only(node.inputs[1]);
     if (split) args.prepared = scratch(prepared_size);
-    calls.push_back({split ? Phase::split : phase, cell.step, cell.prepare, cell.finish, store(args), ref_count<CellArgs>, sizeof(CellArgs), ref_writes<CellArgs>, cell.many.step, &cell});
+    calls.push_back({split ? Phase::split : phase, cell.step, cell.prepare, cell.finish, store(args), ref_count<CellArgs>, sizeof(CellArgs), ref_writes<CellArgs>, cell.many.step, &cell, node_});
 }
 
 bool Lowering::is_state_only(const std::string& value) const {
@@ -135,6 +147,7 @@ void* Lowering::copy_of(const PendingCall& call) {
 
 void Lowering::lower(const PlanNode& node, std::size_t index) {
     phase = node.state_only ? Phase::prepare : Phase::finish;
+    node_ = node.source->outputs.front();
     for (const std::string& value : node.outputs) state_only_[value] = node.state_only;
     if (const auto joins = placement_.joins.find(index); joins != placement_.joins.end())
         for (const Move& move : joins->second) {

@@ -12,6 +12,7 @@
 
 #include "kernels/kernels.hpp"
 #include "plan/aligned.hpp"
+#include "plan/constants.hpp"
 #include "plan/options.hpp"
 #include "plan/placement.hpp"
 #include "rtrnn/realtime.h"
@@ -27,6 +28,10 @@ template <>
 inline constexpr std::size_t ref_count<LinearArgs> = 3;
 template <>
 inline constexpr std::size_t ref_count<BinaryArgs> = 3;
+template <>
+inline constexpr std::size_t ref_count<DeltaArgs> = 5;
+
+struct RemotePart;
 
 // Which of them are written: bit i for the i-th.
 template <class Args>
@@ -37,6 +42,8 @@ template <>
 inline constexpr std::uint32_t ref_writes<LinearArgs> = 0b110;
 template <>
 inline constexpr std::uint32_t ref_writes<BinaryArgs> = 0b100;
+template <>
+inline constexpr std::uint32_t ref_writes<DeltaArgs> = 0b11000;
 
 // The buffer that a symbolic Ref (Lowering::at) names.
 inline int buffer_of(const Ref& ref) { return static_cast<int>(ref.offset >> 32); }
@@ -45,6 +52,8 @@ struct Call {
     Kernel kernel;
     const void* args;
     ManyKernel many;   // null for a kernel that gains nothing by it
+    std::int32_t parts = 1;               // this one and those behind it that may run at the same time
+    const RemotePart* remote = nullptr;   // how a worker runs it; null for what the calling thread alone runs
 };
 
 // The call for `count` arenas that lie `stride` floats apart.
@@ -65,6 +74,9 @@ struct PendingCall {
     std::uint32_t writes;
     ManyKernel many = nullptr;             // the form of `kernel` for many arenas, where it has one
     const CellKernels* cell = nullptr;     // of a cell
+    std::string node = {};                 // that it belongs to, by its first output; empty for a copy of an input or of a state
+    std::int32_t parts = 1;
+    bool beside_previous = false;          // may run at the same time as the call before it
 };
 
 // Rows of a matrix as the kernels want them: `gates` of a (gates * rows, cols) tensor, in tiles of `width` rows.
@@ -73,8 +85,15 @@ struct MatrixSource {
     std::int64_t rows, cols, width;
     std::vector<int> gates;
     TileShape shape;
-    std::string label;   // for messages
+    std::string label;      // for messages
+    bool sparse = false;    // packed without its zero blocks; then f32 and width 16
 };
+
+// Floats that `size` values of a quantised operand take.
+constexpr std::int64_t quantized_floats(std::int64_t size) {
+    const std::int64_t blocks = (size + quantized_block - 1) / quantized_block;
+    return blocks * quantized_block * static_cast<std::int64_t>(sizeof(std::int16_t)) / static_cast<std::int64_t>(sizeof(float));
+}
 
 // "node 'layer0' (gru): weight_ih 'l0.w'": input i of a node, for messages.
 std::string matrix_label(const PlanNode& node, std::size_t i, const char* role);
@@ -109,14 +128,15 @@ public:
     Matrix matrix(const MatrixSource& source, Precision precision);
     // Room for `size` values of an operand, as a matrix of this precision reads it.
     Ref quantized(Precision precision, std::int64_t size);
-    // The kernels for matrices of these precisions.
-    const MatrixKernels& matrix_kernels(Precision a, Precision b) const {
-        return a == Precision::f32 && b == Precision::f32 ? kernels.f32 : kernels.any;
+    // The kernels for these matrices.
+    const MatrixKernels& matrix_kernels(const Matrix& a, const Matrix& b) const {
+        if (a.first_block || b.first_block) return kernels.sparse;
+        return a.precision == Precision::f32 && b.precision == Precision::f32 ? kernels.f32 : kernels.any;
     }
 
     template <class Args>
     void emit(Kernel kernel, const Args& args, ManyKernel many = nullptr) {
-        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, sizeof(Args), ref_writes<Args>, many});
+        calls.push_back({phase, kernel, nullptr, nullptr, store(args), ref_count<Args>, sizeof(Args), ref_writes<Args>, many, nullptr, node_});
     }
     // A cell: in two halves when its recurrent operand is known before the input.
     void emit_cell(const PlanNode& node, const CellKernels& cell, CellArgs args, std::int64_t prepared_size);
@@ -130,17 +150,7 @@ public:
     // Lowers one node in its phase.
     void lower(const PlanNode& node, std::size_t index);
 
-    Phase phase = Phase::finish;
-    std::vector<PendingCall> calls;
-    std::deque<AlignedArray<float>> float_constants;
-    std::deque<AlignedArray<std::int32_t>> index_constants;
-    std::deque<AlignedArray<std::byte>> byte_constants;
-    std::deque<AlignedArray<std::byte>> args;
-    std::size_t constant_bytes = 0;
-
-private:
-    bool is_state_only(const std::string& value) const;
-
+    // Arguments, kept for the Plan.
     template <class Args>
     void* store(const Args& value) {
         static_assert(std::is_trivially_copyable_v<Args> && std::is_standard_layout_v<Args>);
@@ -148,12 +158,23 @@ private:
         return new (args.back().get()) Args(value);
     }
 
+    Phase phase = Phase::finish;
+    std::vector<PendingCall> calls;
+    std::deque<AlignedArray<std::byte>> args;
+    Constants constants;
+
+private:
+    bool is_state_only(const std::string& value) const;
+    Matrix sparse(const MatrixSource& source);
+
     const Graph& graph_;
     Placement& placement_;
+    std::string node_;   // being lowered, or the last one that was, by its first output
     std::unordered_map<std::string, const float*> tensors_;
     using PackedKey = std::tuple<const float*, std::int64_t, std::int64_t, std::int64_t, std::vector<int>>;
     std::map<PackedKey, const float*> packed_;
     std::map<std::pair<PackedKey, Precision>, Matrix> matrices_;
+    std::map<PackedKey, Matrix> sparse_;
     PrecisionChoice& precisions_;
     std::unordered_map<std::string, bool> state_only_;
 };

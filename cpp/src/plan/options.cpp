@@ -1,5 +1,7 @@
 #include "plan/options.hpp"
 
+#include <cmath>
+
 #include "error.hpp"
 
 namespace rtrnn {
@@ -39,6 +41,16 @@ void PrecisionChoice::check_all_used() const {
         throw Error(ErrorKind::invalid_argument,
                     "weights of '" + matrix + "': the network has no such matrix; it has " + (list.empty() ? "none" : list));
     }
+}
+
+void check_threads(const ThreadOptions& threads) {
+    const auto fail = [](const std::string& message) { throw Error(ErrorKind::invalid_argument, message); };
+    if (threads.count < 1 || threads.count > max_threads)
+        fail("threads: expected 1 to " + std::to_string(max_threads) + ", found " + std::to_string(threads.count));
+    if (!threads.cpus.empty() && threads.cpus.size() != static_cast<std::size_t>(threads.count - 1))
+        fail("cpus: expected " + std::to_string(threads.count - 1) + " processor numbers, one for each thread but the calling one, found " +
+             std::to_string(threads.cpus.size()));
+    if (!(threads.spin_ms >= 0 && std::isfinite(threads.spin_ms))) fail("spin_ms: expected a number of milliseconds from 0 on");
 }
 
 const char* precision_name(Precision precision) {

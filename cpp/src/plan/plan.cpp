@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <unordered_set>
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -10,6 +11,7 @@
 
 #include "kernels/dispatch.hpp"
 #include "plan/arena.hpp"
+#include "plan/delta.hpp"
 #include "plan/limits.hpp"
 
 namespace rtrnn {
@@ -36,11 +38,13 @@ void refuse_what_cannot_stream(const Graph& graph) {
 
 }  // namespace
 
-Plan::Plan(const Graph& unlimited, const PlanOptions& options) : kernels_(&select_kernels(options.isa)) {
+Plan::Plan(const Graph& unlimited, const PlanOptions& options) : kernels_(&select_kernels(options.isa)), threads_(options.threads) {
+    check_threads(threads_);
     PrecisionChoice precisions(options);
     unlimited.validate();
     refuse_what_cannot_stream(unlimited);
-    const Graph graph = with_limits(unlimited, options);
+    const Graph limited = with_limits(unlimited, options);
+    const Graph graph = options.delta >= 0 ? with_delta_updates(limited, options.delta) : limited;
     fingerprint_ = graph.fingerprint();
     structure_ = graph.structure();
 
@@ -71,15 +75,13 @@ Plan::Plan(const Graph& unlimited, const PlanOptions& options) : kernels_(&selec
     }
     precisions.check_all_used();
     matrices_ = precisions.chosen();
+    split_large_calls(lowering, threads_);
     lay_out(graph, placement, lowering);
     if (graph.has_value(limit_count_name) && !unlimited.has_value(limit_count_name))
         for (const Slot& state : states_)
             if (state.name == limit_count_name) limit_count_ = state.offset - state_offset_;
 
-    constant_bytes_ = lowering.constant_bytes;
-    float_constants_ = std::move(lowering.float_constants);
-    index_constants_ = std::move(lowering.index_constants);
-    byte_constants_ = std::move(lowering.byte_constants);
+    constants_ = std::move(lowering.constants);
     args_ = std::move(lowering.args);
 }
 
@@ -131,6 +133,7 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
     for (const bool ahead : {true, false})
         for (const PendingCall& call : lowering.calls)
             if ((call.phase == Phase::prepare) == ahead) in_order.push_back(&call);
+    for (const PendingCall* call : in_order) step_nodes_.push_back(call->node);
     segments_ = find_segments(in_order, placement);
 
     arena_size_ = at + assign_temporaries(lowering.calls, placement, at, offsets);
@@ -140,13 +143,15 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
     std::vector<PendingCall> odd_calls = lowering.calls;
     // Weights that a cache level does not hold are evicted by the time they are read again. Walking them forwards on one step and
     // backwards on the next leaves some to be hit.
-    const bool turns_back = lowering.constant_bytes > first_level_cache_bytes();
+    const bool turns_back = lowering.constants.bytes() > first_level_cache_bytes();
     for (PendingCall& call : odd_calls) {
         call.args = lowering.copy_of(call);
         if (call.cell) static_cast<CellArgs*>(call.args)->backward = turns_back;
     }
     make_calls(lowering.calls, offsets, turns_[0]);
     make_calls(odd_calls, odd_offsets, turns_[1]);
+    turns_[0].fetch = read_first(lowering.calls, *kernels_, lowering.constants, first_level_cache_bytes());
+    turns_[1].fetch = read_first(odd_calls, *kernels_, lowering.constants, first_level_cache_bytes());
     make_commit(placement, offsets, false);
     make_commit(placement, odd_offsets, true);
 }
@@ -154,19 +159,32 @@ void Plan::lay_out(const Graph& graph, const Placement& placement, Lowering& low
 void Plan::make_calls(std::vector<PendingCall>& calls, const std::vector<std::size_t>& offsets, Turn& turn) {
     for (PendingCall& call : calls) {
         resolve_refs(call, offsets);
-        if (call.phase == Phase::prepare) turn.prepare.push_back({call.kernel, call.args, call.many});
+        if (call.phase == Phase::prepare) turn.prepare.push_back(planned(call, CellForm::whole));
     }
     turn.step = turn.prepare;
     for (const PendingCall& call : calls) {
         if (call.phase == Phase::prepare) continue;
-        turn.step.push_back({call.kernel, call.args, call.many});
-        if (call.phase != Phase::split) {
-            turn.finish.push_back(turn.step.back());
-            continue;
-        }
-        turn.finish.push_back({call.finish, call.args, call.cell->many.finish});
-        turn.prepare.push_back({call.prepare, call.args, call.cell->many.prepare});
+        turn.step.push_back(planned(call, CellForm::whole));
+        turn.finish.push_back(call.phase == Phase::split ? planned(call, CellForm::finish) : turn.step.back());
+        if (call.phase == Phase::split) turn.prepare.push_back(planned(call, CellForm::prepare));
     }
+}
+
+Call Plan::planned(const PendingCall& call, CellForm form) {
+    Call out{call.kernel, call.args, call.many, call.parts, nullptr};
+    if (form == CellForm::prepare) {
+        out.kernel = call.prepare;
+        out.many = call.cell->many.prepare;
+    } else if (form == CellForm::finish) {
+        out.kernel = call.finish;
+        out.many = call.cell->many.finish;
+    }
+    if (call.beside_previous) {
+        remote_parts_.push_back(make_remote_part(*kernels_, call, form));
+        out.remote = remote_parts_.back().get();
+        worker_size_ = std::max(worker_size_, out.remote->own_size);
+    }
+    return out;
 }
 
 void Plan::make_commit(const Placement& placement, const std::vector<std::size_t>& offsets, bool odd) {

@@ -12,8 +12,11 @@
 #include "graph/graph.hpp"
 #include "kernels/kernels.hpp"
 #include "plan/aligned.hpp"
+#include "plan/constants.hpp"
+#include "plan/fetch.hpp"
 #include "plan/lowering.hpp"
 #include "plan/options.hpp"
+#include "plan/parts.hpp"
 #include "plan/segments.hpp"
 
 namespace rtrnn {
@@ -57,9 +60,11 @@ public:
     static constexpr std::size_t no_count = static_cast<std::size_t>(-1);
     std::size_t limit_count() const { return limit_count_; }
 
+    // Calls that are run in order, each on the calling thread, give a step; the parts of a divided call may also run at the same time.
     // An even or an odd step: its calls, and what is left to do after them when the blocks are taken for each other.
     struct Turn {
         std::vector<Call> step, prepare, finish;
+        std::vector<Fetch> fetch;   // after prepare
         CommitArgs commit{};
         std::vector<Transfer> transfers;
     };
@@ -68,16 +73,24 @@ public:
     const std::vector<Call>& prepare_calls(bool odd = false) const { return turns_[odd].prepare; }
     const std::vector<Call>& finish_calls(bool odd = false) const { return turns_[odd].finish; }
     const CommitArgs& commit(bool odd) const { return turns_[odd].commit; }
+    // The node that each of step_calls() belongs to, by its first output: the first one, where several were fused. Empty for a copy that is
+    // no node's.
+    const std::vector<std::string>& step_nodes() const { return step_nodes_; }
 
     // The calls of an even step for several timesteps.
     const std::vector<Segment>& segments() const { return segments_; }
 
-    std::size_t constant_bytes() const { return constant_bytes_; }
+    const ThreadOptions& threads() const { return threads_; }
+    // What each of a Stream's workers needs of memory, in floats; 0 when no call is divided.
+    std::size_t worker_size() const { return worker_size_; }
+
+    std::size_t constant_bytes() const { return constants_.bytes(); }
     // The precision of each matrix, by "NODE.ROLE" (options.hpp).
     const std::map<std::string, const NamedPrecision*>& matrices() const { return matrices_; }
 
 private:
     void lay_out(const Graph& graph, const Placement& placement, Lowering& lowering);
+    Call planned(const PendingCall& call, CellForm form);
     void make_calls(std::vector<PendingCall>& calls, const std::vector<std::size_t>& offsets, Turn& turn);
     void make_commit(const Placement& placement, const std::vector<std::size_t>& offsets, bool odd);
 
@@ -86,14 +99,16 @@ private:
     std::map<std::string, const NamedPrecision*> matrices_;
     std::vector<Slot> inputs_, outputs_, states_;
     std::size_t committed_offset_ = 0, pending_offset_ = 0, committed_size_ = 0, state_offset_ = 0, state_size_ = 0;
-    std::size_t input_size_ = 0, arena_size_ = 0, constant_bytes_ = 0, limit_count_ = no_count;
+    std::size_t input_size_ = 0, arena_size_ = 0, limit_count_ = no_count;
     AlignedArray<float> initial_state_;
     Turn turns_[2];   // even and odd
+    std::vector<std::string> step_nodes_;
     std::vector<Segment> segments_;
-    std::deque<AlignedArray<float>> float_constants_;
-    std::deque<AlignedArray<std::int32_t>> index_constants_;
-    std::deque<AlignedArray<std::byte>> byte_constants_;
+    Constants constants_{0};
     std::deque<AlignedArray<std::byte>> args_;
+    ThreadOptions threads_;
+    std::size_t worker_size_ = 0;
+    std::vector<std::unique_ptr<RemotePart>> remote_parts_;
 };
 
 // Whether all outputs and next states that a step has computed in this arena are.

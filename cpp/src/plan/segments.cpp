@@ -22,7 +22,8 @@ struct Feedback {
 // Whether the cell that starts a sequential segment can form its input sums for all timesteps first.
 bool input_is_free(const std::vector<const PendingCall*>& calls, std::size_t first, std::size_t last, const Segment& segment, const Placement& placement) {
     const PendingCall& call = *calls[first];
-    if (!call.cell || call.phase != Phase::split) return false;   // only these have room for sums
+    if (!call.cell || call.phase != Phase::split || call.parts > 1) return false;   // only these have room for sums
+    if (!call.cell->many.input) return false;
     const CellArgs& cell = *static_cast<const CellArgs*>(call.args);
     if (cell.x.base) return true;
     const int x = buffer_of(cell.x);
@@ -64,7 +65,7 @@ std::vector<Segment> find_segments(const std::vector<const PendingCall*>& calls,
             if (states[s].first_read == none || states[s].first_read < first || states[s].first_read >= last) continue;
             (states[s].last_write >= first ? segment.fed : segment.settled).push_back(s);
         }
-        for (std::size_t i = first; i < last; ++i) segment.calls.push_back({calls[i]->kernel, calls[i]->args, calls[i]->many});
+        for (std::size_t i = first; i < last; ++i) segment.calls.push_back({calls[i]->kernel, calls[i]->args, calls[i]->many, 1, nullptr});
         if (segment.sequential && input_is_free(calls, first, last, segment, placement)) {
             segment.input = calls[first]->cell->many.input;
             segment.calls.front().kernel = calls[first]->cell->recur;

@@ -9,17 +9,14 @@
 namespace rtrnn {
 namespace {
 
-void run(const std::vector<Call>& calls, float* arena) noexcept {
-    const FloatMode mode;
-    for (const Call& call : calls) call.kernel(call.args, arena);
-}
+std::unique_ptr<Workers> workers_of(const Plan& plan) { return plan.worker_size() ? std::make_unique<Workers>(plan.threads(), plan.worker_size()) : nullptr; }
 
 }  // namespace
 
 std::size_t Stream::total_floats(const Plan& plan) { return plan.arena_size() + plan.committed_size(); }
 
 Stream::Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite)
-    : plan_(std::move(plan)), arena_(aligned_array<float>(total_floats(*plan_)).release()), on_nonfinite_(on_nonfinite) {
+    : plan_(std::move(plan)), arena_(aligned_array<float>(total_floats(*plan_)).release()), workers_(workers_of(*plan_)), on_nonfinite_(on_nonfinite) {
     reset();
 }
 
@@ -29,9 +26,22 @@ Stream::Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite, float
 }
 
 Stream::Stream(const Stream& other)
-    : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_)).release()), on_nonfinite_(other.on_nonfinite_), prepared_(other.prepared_),
-      odd_(other.odd_), hold_steps_(other.hold_steps_), counters_(other.counters_) {
+    : plan_(other.plan_), arena_(aligned_array<float>(total_floats(*plan_)).release()), workers_(workers_of(*plan_)), on_nonfinite_(other.on_nonfinite_),
+      prepared_(other.prepared_), odd_(other.odd_), hold_steps_(other.hold_steps_), counters_(other.counters_) {
     std::memcpy(arena_.get(), other.arena_.get(), total_floats(*plan_) * sizeof(float));
+}
+
+void Stream::run(const std::vector<Call>& calls) noexcept RTRNN_NONBLOCKING {
+    const FloatMode mode;
+    float* const arena = arena_.get();
+    if (!workers_) {
+        for (const Call& call : calls) call.kernel(call.args, arena);
+        return;
+    }
+    for (const Call *call = calls.data(), *end = call + calls.size(); call != end; call += call->parts) {
+        if (call->parts > 1) workers_->run(call, arena);
+        else call->kernel(call->args, arena);
+    }
 }
 
 Status Stream::step() noexcept {
@@ -52,7 +62,7 @@ Status Stream::step(const float* x, float* y) noexcept {
 Status Stream::advance(float* y) noexcept {
     const Plan& plan = *plan_;
     const Plan::Turn& turn = plan.turn(odd_);
-    run(prepared_ ? turn.finish : turn.step, arena_.get());
+    run(prepared_ ? turn.finish : turn.step);
     prepared_ = false;
     if (!plan.kernels().commit(turn.commit, arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return reject(Status::nonfinite_result);
     odd_ = !odd_;
@@ -79,7 +89,9 @@ void Stream::accept(std::uint64_t timesteps) noexcept {
 
 void Stream::prepare() noexcept {
     if (prepared_) return;
-    run(plan_->prepare_calls(odd_), arena_.get());
+    const Plan::Turn& turn = plan_->turn(odd_);
+    run(turn.prepare);
+    fetch(turn.fetch);
     prepared_ = true;
 }
 
@@ -88,7 +100,7 @@ void Stream::warm() noexcept {
     // All of a step, but that nothing of it becomes visible.
     const Plan& plan = *plan_;
     plan.kernels().all_finite(arena_.get(), plan.input_size());
-    run(plan.finish_calls(odd_), arena_.get());
+    run(plan.finish_calls(odd_));
     CommitArgs hidden = plan.commit(odd_);
     hidden.transfer_count = 0;
     plan.kernels().commit(hidden, arena_.get(), nullptr, true);
@@ -113,7 +125,8 @@ bool Stream::set_state(const float* state) noexcept {
 }
 
 void Stream::reserve() {
-    if (!block_ && Block::pays(*plan_)) block_ = std::make_unique<Block>(*plan_);
+    // A block is computed by one thread; workers help with single timesteps.
+    if (!block_ && !workers_ && Block::pays(*plan_)) block_ = std::make_unique<Block>(*plan_);
 }
 
 Status Stream::process(const float* const* inputs, float* const* outputs, std::size_t count, std::size_t* failed_at, bool backwards) noexcept {
@@ -187,11 +200,14 @@ bool Stream::swap(Stream& other) noexcept {
     plan_.swap(other.plan_);
     arena_.swap(other.arena_);
     block_.swap(other.block_);
+    workers_.swap(other.workers_);
     std::swap(odd_, other.odd_);
     prepared_ = other.prepared_ = false;
     return true;
 }
 
-std::size_t Stream::memory_bytes() const noexcept { return sizeof *this + total_floats(*plan_) * sizeof(float) + (block_ ? block_->memory_bytes() : 0); }
+std::size_t Stream::memory_bytes() const noexcept {
+    return sizeof *this + total_floats(*plan_) * sizeof(float) + (block_ ? block_->memory_bytes() : 0) + (workers_ ? workers_->memory_bytes() : 0);
+}
 
 }  // namespace rtrnn

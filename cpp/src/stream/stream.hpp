@@ -1,5 +1,6 @@
 // Stream: one sequence in progress. All its memory is one aligned arena, allocated and touched when it is created.
 //
+// Of a Plan with threads a Stream has workers, which help with the steps (stream/workers); they live as long as it does.
 // Every member but the constructors and reserve is noexcept, allocates nothing, takes no lock, makes no system call, and may be called from a
 // real-time thread. One Stream belongs to one thread at a time, but for its counters, which any thread may read; Streams of one Plan are
 // independent.
@@ -13,6 +14,7 @@
 #include "rtrnn/realtime.h"
 #include "stream/block.hpp"
 #include "stream/counter.hpp"
+#include "stream/workers.hpp"
 
 namespace rtrnn {
 
@@ -29,8 +31,9 @@ enum class Restored { ok, damaged, mismatch, nonfinite };   // all but ok: nothi
 
 class RTRNN_EXPORT Stream {
 public:
+    // Throws Error when the threads that the Plan asks for cannot be had.
     explicit Stream(std::shared_ptr<const Plan> plan, OnNonFinite on_nonfinite = OnNonFinite::error);
-    Stream(const Stream& other);   // a fork: same state, same buffers' contents, same counters, its own memory
+    Stream(const Stream& other);   // a fork: same state, same buffers' contents, same counters, its own memory and workers
     Stream(Stream&&) noexcept = default;
     Stream& operator=(const Stream&) = delete;
     Stream& operator=(Stream&&) noexcept = default;
@@ -88,6 +91,8 @@ public:
     const Counters& counters() const noexcept RTRNN_NONBLOCKING { return counters_; }   // for any thread
     std::uint64_t steps() const noexcept RTRNN_NONBLOCKING { return counters_.steps.get(); }
     std::uint64_t nonfinite_count() const noexcept RTRNN_NONBLOCKING { return counters_.nonfinite.get(); }
+    // Parts of steps whose result came from another thread than the one that stepped.
+    std::uint64_t parts_by_workers() const noexcept RTRNN_NONBLOCKING { return workers_ ? workers_->helped() : 0; }
     std::size_t memory_bytes() const noexcept RTRNN_NONBLOCKING;
 
 private:
@@ -97,6 +102,7 @@ private:
     static std::size_t total_floats(const Plan& plan);
     // A step on row t of a sequence.
     Status step_row(const float* const* inputs, float* const* outputs, std::size_t t) noexcept RTRNN_NONBLOCKING;
+    void run(const std::vector<Call>& calls) noexcept RTRNN_NONBLOCKING;
     Status reject(Status status) noexcept RTRNN_NONBLOCKING;
     // Counts timesteps whose outputs and states are committed.
     void accept(std::uint64_t timesteps) noexcept RTRNN_NONBLOCKING;
@@ -107,6 +113,7 @@ private:
     std::shared_ptr<const Plan> plan_;
     Arena arena_;   // the Plan's arena, then the checkpoint: a second committed block
     std::unique_ptr<Block> block_;
+    std::unique_ptr<Workers> workers_;   // null when the calling thread does it all
     OnNonFinite on_nonfinite_;
     bool prepared_ = false;
     bool odd_ = false;            // the next step is an odd one

@@ -35,17 +35,23 @@ public:
         return values;
     }
 
+    std::vector<char> rest() {
+        std::vector<char> all;
+        while (!empty()) all.push_back(static_cast<char>(byte()));
+        return all;
+    }
+
 private:
     const std::uint8_t* at_;
     std::size_t left_;
 };
 
-rtrnn_plan* load(int network) {
-    static const char* const cells[] = {"gru", "lstm", "rnn"};
-    static const char* const precisions[] = {"f32", "i16", "i8"};
-    const std::vector<char> file = rtrnn::serialize_graph(rtrnn::testing::policy(cells[network % 3], x_size, 9, y_size));
+// The last is the first in another precision, so that streams of the two can be swapped.
+rtrnn_plan* load(const char* cell, const char* weights, const char* limits = nullptr) {
+    const std::vector<char> file = rtrnn::serialize_graph(rtrnn::testing::policy(cell, x_size, 9, y_size));
     rtrnn_options options = RTRNN_OPTIONS_INIT;
-    options.weights = precisions[network % 3];
+    options.weights = weights;
+    options.limits = limits;
     rtrnn_plan* plan = nullptr;
     if (rtrnn_plan_load_memory(file.data(), file.size(), &options, &plan) != RTRNN_OK) __builtin_trap();
     return plan;
@@ -54,18 +60,20 @@ rtrnn_plan* load(int network) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    static rtrnn_plan* const plans[] = {load(0), load(1), load(2)};
+    static rtrnn_plan* const plans[] = {load("gru", "f32"), load("lstm", "i16"), load("rnn", "i8", R"({"y": {"min": -1, "max_change": 0.25}})"),
+                                        load("gru", "i16")};
     Bytes bytes(data, size);
-    const rtrnn_plan* plan = plans[bytes.byte() % 3];
+    const rtrnn_plan* plan = plans[bytes.byte() % 4];
+    const auto policy = static_cast<rtrnn_on_nonfinite>(bytes.byte() % 2);   // error, hold
     rtrnn_stream *stream = nullptr, *fork = nullptr;
     rtrnn_batch* batch = nullptr;
-    if (rtrnn_stream_create(plan, RTRNN_ON_NONFINITE_ERROR, &stream) != RTRNN_OK || rtrnn_batch_create(plan, batch_size, RTRNN_ON_NONFINITE_HOLD, &batch) != RTRNN_OK)
+    if (rtrnn_stream_create(plan, policy, &stream) != RTRNN_OK || rtrnn_batch_create(plan, batch_size, RTRNN_ON_NONFINITE_HOLD, &batch) != RTRNN_OK)
         __builtin_trap();
     const std::size_t state_size = rtrnn_stream_state_size(stream), saved_bytes = rtrnn_stream_saved_bytes(stream);
     std::vector<float> saved((saved_bytes + 3) / 4);
     std::size_t failed_at = 0;
     for (int calls = 0; !bytes.empty() && calls < 64; ++calls) {
-        switch (bytes.byte() % 20) {
+        switch (bytes.byte() % 28) {
             case 0: rtrnn_stream_step(stream); break;
             case 1: {
                 const auto x = bytes.floats(x_size);
@@ -149,9 +157,79 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 break;
             case 19: {   // a file of these bytes
                 rtrnn_plan* other = nullptr;
-                std::vector<char> file;
-                while (!bytes.empty()) file.push_back(static_cast<char>(bytes.byte()));
+                const std::vector<char> file = bytes.rest();
                 rtrnn_plan_load_memory(file.data(), file.size(), nullptr, &other);
+                rtrnn_plan_free(other);
+                break;
+            }
+            case 20: {
+                rtrnn_stream* other = nullptr;
+                const std::size_t which = bytes.byte() % 4;
+                if (rtrnn_stream_create(plans[which], RTRNN_ON_NONFINITE_ERROR, &other) != RTRNN_OK) __builtin_trap();
+                const bool alike = rtrnn_plan_structure(plans[which]) == rtrnn_plan_structure(plan);
+                if (rtrnn_stream_swap(stream, other) != (alike ? RTRNN_OK : RTRNN_STATE_MISMATCH)) __builtin_trap();
+                rtrnn_stream_step(other);
+                rtrnn_stream_free(other);
+                break;
+            }
+            case 21: rtrnn_stream_set_hold_steps(stream, bytes.size(2)); break;
+            case 22: rtrnn_stream_restore_any_weights(stream, saved.data(), bytes.size(saved_bytes)); break;
+            case 23: rtrnn_batch_set_hold_steps(batch, bytes.size(2)); break;
+            case 24: {
+                if (rtrnn_stream_held_in_a_row(stream) > rtrnn_stream_nonfinite_count(stream)) __builtin_trap();
+                if (rtrnn_stream_limited_count(stream) > rtrnn_stream_steps(stream)) __builtin_trap();
+                rtrnn_batch_nonfinite_count(batch, bytes.size(1));
+                rtrnn_batch_limited_count(batch, bytes.size(1));
+                break;
+            }
+            case 25: {
+                rtrnn_batch* twin = nullptr;
+                if (rtrnn_batch_fork(batch, &twin) != RTRNN_OK) __builtin_trap();
+                rtrnn_batch_free(batch);
+                batch = twin;
+                break;
+            }
+            case 26: {   // a loop with any options, not started
+                rtrnn_loop_options loop_options;
+                rtrnn_loop_options_init(&loop_options, sizeof loop_options);
+                const auto watchdog = bytes.floats(y_size);
+                loop_options.struct_size = bytes.size(sizeof loop_options);
+                if (loop_options.struct_size > sizeof loop_options && loop_options.struct_size <= 4096) break;   // it would be read
+                loop_options.period_ns = static_cast<std::int64_t>(bytes.size(1000));
+                loop_options.deadline_ns = static_cast<std::int64_t>(bytes.size(0));
+                loop_options.stale_ns = static_cast<std::int64_t>(bytes.size(0));
+                loop_options.watchdog = watchdog.data();
+                if (bytes.size(y_size) == y_size) loop_options.watchdog_size = y_size;
+                rtrnn_loop* loop = nullptr;
+                if (rtrnn_loop_create(stream, &loop_options, &loop) != RTRNN_OK) break;
+                const auto x = bytes.floats(x_size);
+                std::vector<float> y(y_size);
+                rtrnn_loop_action_info info;
+                rtrnn_loop_observe(loop, x.data(), bytes.size(x_size));
+                rtrnn_loop_action(loop, y.data(), bytes.size(y_size), &info);
+                rtrnn_loop_times times;
+                rtrnn_loop_get_times(loop, static_cast<rtrnn_loop_time>(bytes.byte()), &times, nullptr);
+                rtrnn_histogram_upper_ns(bytes.size(0));
+                rtrnn_loop_reset(loop);
+                rtrnn_loop_free(loop);
+                break;
+            }
+            case 27: {   // options of these bytes
+                static const std::vector<char> file = rtrnn::serialize_graph(rtrnn::testing::policy("gru", x_size, 9, y_size));
+                rtrnn_options options = RTRNN_OPTIONS_INIT;
+                static const char* const precisions[] = {"f32", "f16", "bf16", "i16", "i8", "i8a14", "", "f64"};
+                options.weights = precisions[bytes.byte() % 8];
+                options.threads = bytes.byte() % 4;
+                std::vector<char> text = bytes.rest();
+                text.push_back('\0');
+                options.limits = text.data();
+                rtrnn_plan* other = nullptr;
+                rtrnn_stream* limited = nullptr;
+                if (rtrnn_plan_load_memory(file.data(), file.size(), &options, &other) != RTRNN_OK) break;
+                if (rtrnn_stream_create(other, RTRNN_ON_NONFINITE_ERROR, &limited) != RTRNN_OK) __builtin_trap();
+                for (int t = 0; t < 3; ++t)
+                    if (rtrnn_stream_step(limited) > RTRNN_NONFINITE_RESULT) __builtin_trap();
+                rtrnn_stream_free(limited);
                 rtrnn_plan_free(other);
                 break;
             }

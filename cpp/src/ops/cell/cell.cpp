@@ -1,6 +1,7 @@
 #include "ops/cell/cell.hpp"
 
 #include "ops/elementwise/unary.hpp"
+#include "plan/sparse.hpp"
 
 namespace rtrnn {
 namespace {
@@ -67,20 +68,24 @@ CellArgs cell_args(Lowering& lowering, const PlanNode& node, Cell cell, int gate
     const Shape& weight_hh = lowering.shape(node.inputs[first_weight + 1]);
     const std::int64_t hidden = weight_hh[0] / gates;
     const Precision ih = lowering.precision(node, "weight_ih"), hh = lowering.state_precision(node, "weight_hh");
-    const std::int64_t width = lowering.kernels.tile_width(cell, hh == Precision::f32 ? ih : hh, static_cast<std::int32_t>(hidden),
+    const auto sparse = [&](std::size_t i, Precision precision, std::int64_t cols) {
+        return precision == Precision::f32 && pays_sparse(lowering.weights(node, i), gates, hidden, cols);
+    };
+    const bool sparse_ih = sparse(first_weight, ih, weight_ih[1]), sparse_hh = sparse(first_weight + 1, hh, weight_hh[1]);
+    const std::int64_t width = sparse_ih || sparse_hh ? sparse_rows : lowering.kernels.tile_width(cell, hh == Precision::f32 ? ih : hh, static_cast<std::int32_t>(hidden),
                                                            static_cast<std::int32_t>(weight_ih[1] + weight_hh[1]));
     std::vector<int> all;
     for (int g = 0; g < gates; ++g) all.push_back(g);
-    const auto matrix = [&](std::size_t i, const char* role, Precision precision, std::int64_t cols, const std::vector<int>& taken) {
-        return lowering.matrix({lowering.weights(node, i), hidden, cols, width, taken, tile_shape(taken), matrix_label(node, i, role)}, precision);
+    const auto matrix = [&](std::size_t i, const char* role, Precision precision, std::int64_t cols, const std::vector<int>& taken, bool is_sparse) {
+        return lowering.matrix({lowering.weights(node, i), hidden, cols, width, taken, tile_shape(taken), matrix_label(node, i, role), is_sparse}, precision);
     };
 
     CellArgs args{};
     args.x = lowering.in(node, 0);
     args.h = lowering.in(node, 1);
     args.h_out = lowering.out(node, 0);
-    args.weight_ih = matrix(first_weight, "weight_ih", ih, weight_ih[1], all);
-    args.weight_hh = matrix(first_weight + 1, "weight_hh", hh, weight_hh[1], hh_gates);
+    args.weight_ih = matrix(first_weight, "weight_ih", ih, weight_ih[1], all, sparse_ih);
+    args.weight_hh = matrix(first_weight + 1, "weight_hh", hh, weight_hh[1], hh_gates, sparse_hh);
     args.x_quantized = lowering.quantized(ih, weight_ih[1]);
     args.h_quantized = lowering.quantized(hh, weight_hh[1]);
     args.bias_ih = lowering.packed(lowering.weights(node, first_weight + 2), hidden, width, all);

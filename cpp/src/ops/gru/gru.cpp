@@ -31,7 +31,7 @@ void lower(Lowering& lowering, const PlanNode& node) {
                                          args.weight_hh.precision);
         args.scratch = lowering.scratch(3 * padded);
     }
-    const MatrixKernels& kernels = lowering.matrix_kernels(args.weight_ih.precision, args.weight_hh.precision);
+    const MatrixKernels& kernels = lowering.matrix_kernels(args.weight_ih, args.weight_hh);
     lowering.emit_cell(node, after ? kernels.gru : kernels.gru_before, args, 3 * padded);
 }
 

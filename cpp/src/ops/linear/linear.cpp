@@ -2,6 +2,7 @@
 #include "ops/linear/linear.hpp"
 
 #include "ops/list.hpp"
+#include "plan/sparse.hpp"
 
 namespace rtrnn {
 namespace {
@@ -36,13 +37,14 @@ void emit_linear(Lowering& lowering, Ref x, Ref y, const float* weight, const fl
     args.y = y;
     args.rows = static_cast<std::int32_t>(rows);
     args.cols = static_cast<std::int32_t>(cols);
-    args.width = lowering.kernels.tile_width(Cell::linear, packing.precision, args.rows, args.cols);
+    const bool sparse = packing.precision == Precision::f32 && batch == 1 && pays_sparse(weight, 1, rows, cols);
+    args.width = sparse ? sparse_rows : lowering.kernels.tile_width(Cell::linear, packing.precision, args.rows, args.cols);
     args.batch = static_cast<std::int32_t>(batch);
-    args.weight = lowering.matrix({weight, rows, cols, args.width, {0}, TileShape::linear, packing.label}, packing.precision);
+    args.weight = lowering.matrix({weight, rows, cols, args.width, {0}, TileShape::linear, packing.label, sparse}, packing.precision);
     args.x_quantized = lowering.quantized(packing.precision, cols);
     args.bias = lowering.packed(bias, rows, args.width, {0});
     args.activation = activation.value_or(Activation{UnaryKind::identity, 0, 0});
-    const MatrixKernels& kernels = lowering.matrix_kernels(packing.precision, packing.precision);
+    const MatrixKernels& kernels = lowering.matrix_kernels(args.weight, args.weight);
     lowering.emit(kernels.linear, args, kernels.many_linear);
 }
 

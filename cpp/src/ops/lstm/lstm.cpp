@@ -35,7 +35,7 @@ void lower(Lowering& lowering, const PlanNode& node) {
     args.standard = args.standard && !args.input_forget && !args.peephole;
     const Ref h_out = args.h_out;
     if (node.has_input(weight_hr)) args.h_out = lowering.scratch(args.hidden_size);
-    const MatrixKernels& kernels = lowering.matrix_kernels(args.weight_ih.precision, args.weight_hh.precision);
+    const MatrixKernels& kernels = lowering.matrix_kernels(args.weight_ih, args.weight_hh);
     lowering.emit_cell(node, kernels.lstm, args, 4 * tile_count(args.hidden_size, args.width) * args.width);
     if (node.has_input(weight_hr))
         emit_linear(lowering, args.h_out, h_out, lowering.weights(node, weight_hr), nullptr, args.recurrent_size, args.hidden_size, 1, {},

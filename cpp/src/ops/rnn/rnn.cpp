@@ -15,7 +15,7 @@ void infer(ShapeRule& rule) {
 
 void lower(Lowering& lowering, const PlanNode& node) {
     const CellArgs args = cell_args(lowering, node, Cell::rnn, 1, 2, {0}, {UnaryKind::tanh});
-    const MatrixKernels& kernels = lowering.matrix_kernels(args.weight_ih.precision, args.weight_hh.precision);
+    const MatrixKernels& kernels = lowering.matrix_kernels(args.weight_ih, args.weight_hh);
     lowering.emit_cell(node, kernels.rnn, args, tile_count(args.hidden_size, args.width) * args.width);
 }
 
