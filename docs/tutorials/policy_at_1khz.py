@@ -178,7 +178,7 @@ print(f"error of the action, of full scale 1: {errors[0]:.3f} after the first ro
 # %% [markdown]
 # ## Does it hold the ball?
 #
-# On loads and noise it has not met. The same weights without a memory, the state set back before every step, lose it at once.
+# On loads and noise it has not met. The same weights without a memory, the state set back before every step, lose most of them.
 
 # %%
 given = Conditions(5, 32, 1000)
