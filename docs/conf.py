@@ -22,7 +22,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 #: Types of other packages, and of Python's own library, in signatures.
 nitpick_ignore_regex = [
-    ("py:.*", r"(rtrnn\.)?_core\..*"),
+    ("py:.*", r"(rtrnn\.)?_core\..*|rtrnn\.ctc\.T"),
     ("py:.*", r"(numpy|np|npt|os|collections|pathlib|typing)\..*"),
     ("py:.*", r"(Any|ArrayLike|Array|Path|Mapping|Sequence|NamedTuple|Exception|Buffer|Limits|Weights|StateMap|InitialStates)"),
     ("py:.*", r"(TypeError|ValueError|ImportError|OSError|UserWarning|None|bool|bytes|dict|float|int|list|object|str|tuple)"),
@@ -49,9 +49,20 @@ html_copy_source = False
 html_show_sphinx = False
 
 
+_PYTHON = """# ---
+# jupyter:
+#   kernelspec: {name: python3, display_name: Python 3, language: python}
+# ---
+
+"""
+
+
 def _before_reading(app: object, page: str, content: list[str]) -> None:
-    # A link that is right where the page is read as a file, to a page that stands elsewhere on the site.
-    content[0] = re.sub(r"\]\((?:\.\./)+cpp/README\.md", "](/design.md", content[0])
+    # Links that are right where the page is read as a file, to pages that stand elsewhere on the site.
+    for path, target in (("cpp/README", "design"), ("SECURITY", "security")):
+        content[0] = re.sub(rf"\]\((?:\.\./)+{path}\.md", f"](/{target}.md", content[0])
+    if page.startswith("tutorials/"):   # colours also where it is not run
+        content[0] = _PYTHON + content[0]
     if page == "index":   # entries of the contents for pages that are not there (yet), which would be warned of
         content[0] = re.sub(r"^\S+\*$", lambda match: match[0] if _matches(match[0]) else "", content[0], flags=re.MULTILINE)
 
