@@ -106,7 +106,7 @@ class Model:
         self.graph.save(os.fspath(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.graph, self.warnings)
+        return Model, (self.graph, self.warnings)  # a layer made here (rtrnn.layers) as well: its __init__ takes weights
 
     # -- running ---------------------------------------------------------------------------------------
 

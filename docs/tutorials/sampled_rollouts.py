@@ -11,6 +11,7 @@
 # %% tags=["remove-cell"]
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 
 options_parser = argparse.ArgumentParser()
@@ -133,7 +134,7 @@ fan.set_title(f"One state, {FUTURES} futures")
 fan.legend(loc="lower left", fontsize=8, borderaxespad=0, handlelength=1.4)
 
 edges = np.linspace(0, 22, 12)
-shares = [1 - upright[(strongest >= a) & (strongest < b)].mean() for a, b in zip(edges[:-1], edges[1:], strict=True)]
+shares = [1 - upright[(strongest >= a) & (strongest < b)].mean() for a, b in pairwise(edges)]
 chance.bar(edges[:-1], 100 * np.array(shares), width=np.diff(edges), align="edge", color="#c23b3b", edgecolor="white")
 chance.set(xlabel="push (N, for 0.1 s)", ylabel="futures in which the pole falls (%)", ylim=(0, 105), xlim=(0, 22))
 chance.set_title("How strong a push is too strong")

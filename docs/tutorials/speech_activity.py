@@ -145,7 +145,8 @@ else:
 if options.model.is_file():
     report = measure([Step(model), Native(model)], seconds=0.4 if options.quick else 3)
     for each in report.engines:
-        print(f"{each.name:>14}: {each.median_ns / 1000:6.1f} us per frame, {each.median_ns / (1e7 * FRAME / RATE):.3f} % of the frame's length")
+        share = each.median_ns / 1e9 / (FRAME / RATE)
+        print(f"{each.name:>14}: {each.median_ns / 1000:6.1f} us per frame, {100 * share:.3f} % of the frame's length")
     results["ns"] = {each.name: each.median_ns for each in report.engines}
 
 # %% tags=["remove-cell"]

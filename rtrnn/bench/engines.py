@@ -174,31 +174,41 @@ class Prepared(_Own):
         return taken
 
 
-class Native:
-    """The same Plan stepped by a loop in C++: what is left when Python is away.
-
-    `part` "step" copies an input in, steps and copies the output out; of a prepare and the step after it, "prepare" and
-    "finish" time the one or the other.
-    """
+class NativePlan:
+    """A Plan stepped by a loop in C++, on these rows (each all inputs in declared order), over and over."""
 
     steps_per_call = 1
     native = True
+    part = "step"
+    blocks = True
 
-    def __init__(self, model: Model, weights: Weights = "f32", part: str = "step") -> None:
-        self.name = {
-            "step": "rtrnn C++ step",
-            "finish": "rtrnn C++ step after prepare",
-            "prepare": "rtrnn C++ prepare",
-        }[part]
-        self.part, self.blocks = part, part == "step"
-        rows = [np.concatenate([np.ravel(a) for a in (x if isinstance(x, tuple) else (x,))]) for x in inputs_for(model)]
-        self.timer = _core.StepTimer(model.plan(weights), np.concatenate(rows))
+    def __init__(self, name: str, plan: _core.Plan, rows: npt.NDArray[np.float32]) -> None:
+        self.name = name
+        self.timer = _core.StepTimer(plan, np.ravel(rows))
 
     def block(self, count: int) -> None:
         self.timer.block(count)
 
     def singles(self, count: int) -> npt.NDArray[np.int64]:
         return self.timer.singles(count, self.part)
+
+
+class Native(NativePlan):
+    """The same Plan stepped by a loop in C++: what is left when Python is away.
+
+    `part` "step" copies an input in, steps and copies the output out; of a prepare and the step after it, "prepare" and
+    "finish" time the one or the other.
+    """
+
+    def __init__(self, model: Model, weights: Weights = "f32", part: str = "step") -> None:
+        name = {
+            "step": "rtrnn C++ step",
+            "finish": "rtrnn C++ step after prepare",
+            "prepare": "rtrnn C++ prepare",
+        }[part]
+        rows = [np.concatenate([np.ravel(a) for a in (x if isinstance(x, tuple) else (x,))]) for x in inputs_for(model)]
+        super().__init__(name, model.plan(weights), np.concatenate(rows))
+        self.part, self.blocks = part, part == "step"
 
 
 def timed_calls(call: Callable[[], Any], count: int) -> list[int]:

@@ -28,6 +28,7 @@ __all__ = [
     "named_pairs",
     "note",
     "number_above_zero",
+    "number_from_zero",
     "weights_of",
     "whole_number_above_zero",
 ]
@@ -197,6 +198,17 @@ def number_above_zero(text: str) -> float:
         value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return value
+
+
+def number_from_zero(text: str) -> float:
+    """An argparse type."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number from 0 on, found {text!r}")
     return value
 
 

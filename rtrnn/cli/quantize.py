@@ -15,6 +15,7 @@ from rtrnn.cli.common import (
     load_model,
     note,
     number_above_zero,
+    number_from_zero,
 )
 from rtrnn.cli.output import Progress, Table, format_bytes, painted, print_json, show
 
@@ -39,6 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="error that 'auto' may make in any element of an output: RMS over time as a share of its spread (default: 0.01)",
     )
     parser.add_argument("--goal", choices=("speed", "memory"), default="speed", help="of 'auto' (default: speed)")
+    parser.add_argument(
+        "--delta",
+        action="append",
+        type=number_from_zero,
+        default=[],
+        metavar="THRESHOLD",
+        help="measure delta updates as well: changes up to this are not followed; may be given several times",
+    )
     parser.add_argument("--seconds", type=number_above_zero, default=1.0, help="of timing (default: 1)")
     parser.add_argument("--save", metavar="FILE", help="write the choice as JSON, for --weights of other commands")
     parser.add_argument("--figure", metavar="FILE", help="draw the errors over time (.png, .svg, .pdf)")
@@ -62,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         data = read_inputs(args.data, model.inputs, "--data")
     try:
         with pinned(None), Progress("measuring", 1.0) as progress:
-            report = quantize(model, data, args.budget, goal=args.goal, seconds=args.seconds, progress=progress.update)
+            report = quantize(model, data, args.budget, goal=args.goal, deltas=args.delta, seconds=args.seconds, progress=progress.update)
     except ValueError as error:
         raise UserError(f"{args.file}: {error}") from error
     if args.save:

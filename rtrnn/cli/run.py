@@ -39,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="what a NaN or an infinity does (default: error)",
     )
+    parser.add_argument(
+        "--hold-steps", type=int, metavar="N", help="with --on-nonfinite hold: after N held timesteps in a row the next is an error"
+    )
+    parser.add_argument("--no-limits", action="store_true", help="do not apply the limits of outputs that the file has")
     add_weights_argument(parser)
     add_loading_arguments(parser)
 
@@ -75,7 +79,13 @@ def _check_output(path: str, model: Model) -> None:
 
 def _stream(model: Model, args: argparse.Namespace, inputs: Any = None) -> Stream:
     try:
-        return model.stream(weights_of(args, model, inputs), args.isa, args.on_nonfinite)
+        return model.stream(
+            weights_of(args, model, inputs),
+            args.isa,
+            args.on_nonfinite,
+            hold_steps=args.hold_steps,
+            limits=not args.no_limits,
+        )
     except ValueError as error:
         raise UserError(f"{args.file}: {error}") from error
 
@@ -122,9 +132,13 @@ def _process(stream: Stream, model: Model, inputs: dict[str, Any]) -> dict[str, 
 
 def _offline(model: Model, inputs: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """A network that runs backwards needs the whole sequence; an output that exists once becomes one row."""
+    if args.hold_steps is not None:
+        raise UserError("--hold-steps is for networks that can be streamed, and this one runs backwards")
     try:
         weights = weights_of(args, model, inputs)
-        outputs = model.run(inputs, weights=weights, isa=args.isa, on_nonfinite=args.on_nonfinite)
+        outputs = model.run(
+            inputs, weights=weights, isa=args.isa, on_nonfinite=args.on_nonfinite, limits=not args.no_limits
+        )
     except ValueError as error:
         raise UserError(f"{args.file}: {error}") from error
     shaped = {n: v if v.ndim > len(model.outputs[n]) else v[None] for n, v in outputs.items()}

@@ -207,17 +207,17 @@ class _Columns:
 class _Npz(_Columns):
     def __init__(self, log: str) -> None:
         super().__init__(log)
-        self.opened = open(log, "rb")   # by hand: NumPy leaves a damaged file open
+        self.stream = open(log, "rb")  # noqa: SIM115 - np.load leaves a damaged file open
         try:
-            self.file = np.load(self.opened, allow_pickle=False)
+            self.file = np.load(self.stream, allow_pickle=False)
             self.files = list(self.file.files)
         except (ValueError, EOFError, BadZipFile, AttributeError) as error:
-            self.opened.close()
+            self.stream.close()
             raise FileFormatError(f"{log}: not an .npz file that can be read: {error}") from error
 
     def close(self) -> None:
         self.file.close()
-        self.opened.close()
+        self.stream.close()
 
     def names(self) -> list[str]:
         return self.files

@@ -24,6 +24,7 @@ REASONS = {
     "training-library": "it needs the training library and a trained run",
     "kernel": "it changes how this machine starts or schedules",
     "robot": "it needs the loop's hardware, or minutes",
+    "cluster": "it needs a cluster",
 }
 
 
@@ -264,6 +265,19 @@ def nam(folder: Path) -> None:
     (folder / "amplifier.nam").write_text(json.dumps(content))
 
 
+def replay(folder: Path) -> None:
+    """Two policies, and logs of the first."""
+    import rtrnn
+
+    policy(folder)
+    for name in ("old.onnx", "new.onnx"):
+        (folder / name).write_bytes((folder / "policy.onnx").read_bytes())
+    (folder / "logs").mkdir()
+    observations = np.load(folder / "observations.npy")
+    for i, rows in enumerate(np.split(observations, 5)):
+        np.savez(folder / "logs" / f"robot{i}.npz", obs=rows, action=rtrnn.load(folder / "policy.onnx").run(rows))
+
+
 SETUPS: dict[str, Callable[[Path], None]] = {
     "README.md": readme,
     "docs/api/cli.md": policy_rtrnn,
@@ -279,6 +293,7 @@ SETUPS: dict[str, Callable[[Path], None]] = {
     "docs/precision.md": policy,
     "docs/quickstart.md": policy,
     "docs/realtime.md": policy_rtrnn,
+    "docs/replay.md": replay,
     "docs/state.md": policy_rtrnn,
     "docs/stream/c.md": policy_rtrnn,
     "docs/stream/cpp.md": policy_rtrnn,

@@ -54,10 +54,12 @@ def test_recorded_counts_are_complete(tool: Any, recorded: dict[str, Any]) -> No
     assert recorded["instructions"].keys() == names
     assert recorded["tolerance_percent"] == tool.TOLERANCE_PERCENT == 2
     # prepare and the step after it do the work of a step, and a little more of calling; a step may keep a tile's sums in memory between.
+    # prepare also fetches up to 24 KB of weights, line by line.
+    fetching = 3 * 24 * 1024 / 64
     for name, count in recorded["instructions"].items():
         if name.endswith("step"):
             parts = [recorded["instructions"][name.replace("step", part)] for part in ("prepare", "finish")]
-            assert 0.98 * count <= sum(parts) <= 1.25 * count
+            assert 0.98 * count <= sum(parts) <= 1.25 * count + min(fetching, 0.2 * count)
 
 
 def test_equal_counts_pass(tool: Any, here: dict[str, float], capsys: pytest.CaptureFixture[str]) -> None:

@@ -261,6 +261,27 @@ def test_run_hold(network: Path, tmp_path: Path) -> None:
     found = np.load(tmp_path / "y.npy")
     np.testing.assert_array_equal(found[2], found[1])
     np.testing.assert_array_equal(found[3], expected_outputs(network, xs[[0, 1, 3]])[2])
+    assert main([*arguments, "--on-nonfinite", "hold", "--hold-steps", "1"]) == 0
+    bad[3, 0] = np.inf
+    np.save(tmp_path / "x.npy", bad)
+    assert main([*arguments, "--on-nonfinite", "hold"]) == 0
+    assert main([*arguments, "--on-nonfinite", "hold", "--hold-steps", "1"]) == 1
+    assert main([*arguments, "--hold-steps", "1"]) == 1
+
+
+def test_run_without_limits(network: Path, tmp_path: Path) -> None:
+    xs = observations(4)
+    np.save(tmp_path / "x.npy", xs)
+    model = rtrnn.load(network)
+    model.set_metadata("rtrnn.limits", json.dumps({"actions": {"max": 0.0}}))
+    model.save(tmp_path / "limited.rtrnn")
+    arguments = ["run", str(tmp_path / "limited.rtrnn"), "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")]
+    assert main(arguments) == 0
+    raw = expected_outputs(network, xs)
+    assert raw.max() > 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), np.minimum(raw, 0))
+    assert main([*arguments, "--no-limits"]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), raw)
 
 
 # -- a real policy -------------------------------------------------------------------------------------

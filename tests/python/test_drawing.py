@@ -158,3 +158,14 @@ def test_no_text_is_clipped_or_over_another(name: str, tmp_path: Path, monkeypat
     for (a, one), (b, two) in combinations(texts, 2):
         apart = one[2] <= two[0] or two[2] <= one[0] or one[3] <= two[1] or two[3] <= one[1]
         assert apart, f"{a!r} is drawn over {b!r}"
+
+
+def test_every_kernel_call_has_its_node() -> None:
+    """Also where several threads share a call."""
+    from rtrnn import _core
+
+    for path in NETWORKS:
+        graph = rtrnn.load(path).graph
+        timer = _core.CallTimer(_core.Plan(graph, threads=2), np.zeros(sum(int(np.prod(port.shape)) for port in graph.inputs), np.float32))
+        assert len(timer.nodes) == timer.steps(3).shape[1] - 1
+        assert set(timer.nodes) - {""} <= {node.outputs[0] for node in graph.nodes}

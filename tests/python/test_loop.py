@@ -111,7 +111,7 @@ def test_it_runs_while_c_code_holds_the_gil(model: rtrnn.Model) -> None:
         finally:
             done.set()
             python.join()
-    assert counts <= 2
+    assert counts <= 50   # of some 400, before and after the call
     assert after.periods + after.skipped - before.periods - before.skipped >= 98
     # Run, not skipped; on a machine that is too busy for all of them, many.
     assert after.periods - before.periods >= 30

@@ -57,8 +57,10 @@ def woken(kind: Any, state: Any) -> Any:
         {"weights": {"gru.weight_hh": "i16"}, "on_nonfinite": "hold", "hold_steps": 3},
         {"limits": LIMITS},
         {"on_nonfinite": "propagate"},
+        {"threads": 2},
+        {"delta": 0.01},
     ],
-    ids=["f32", "i8", "mixed", "limits", "propagate"],
+    ids=["f32", "i8", "mixed", "limits", "propagate", "threads", "delta"],
 )
 def test_a_stream_goes_on_in_another_process(options: dict[str, Any]) -> None:
     name = next(node.name for node in model().graph.nodes if node.op == "gru")

@@ -331,6 +331,31 @@ def test_quantize_json(files: tuple[str, str], xs: np.ndarray, capsys: pytest.Ca
     assert facts["trajectory"] == "200 timesteps of data"
 
 
+def test_delta_updates_are_measured_along_the_data(files: tuple[str, str], xs: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    path, data = files
+    thresholds = [0.0, 0.02, 1e9]
+    arguments = [word for t in thresholds for word in ("--delta", str(t))]
+    assert main(["quantize", path, "--data", data, "--seconds", "0.01", "--json", *arguments]) == 0
+    results = {r["name"]: r for r in json.loads(capsys.readouterr().out)["results"]}
+    assert list(results)[6:] == ["delta 0", "delta 0.02", "delta 1e+09"]
+    model = rtrnn.load(path)
+    exact = model.run(xs).astype(np.float64)
+    for threshold in thresholds:
+        stream = model.stream(delta=threshold, limits=False)
+        found = np.stack([stream.step(x).copy() for x in xs])
+        rms = np.sqrt(np.mean(np.square(found - exact), 0)) / exact.std(0)
+        result = results[f"delta {threshold:g}"]
+        assert result["errors"][0]["rms"] == pytest.approx(rms.max(), rel=1e-6)
+        assert result["step_ns"] > 0
+    rms_of = [results[f"delta {t:g}"]["errors"][0]["rms"] for t in thresholds]
+    assert rms_of[0] < 1e-4 < rms_of[1] < rms_of[2]
+    # Nothing is ever followed: no column is read.
+    assert results["delta 1e+09"]["step_ns"] < results["f32"]["step_ns"]
+    with pytest.raises(SystemExit):
+        main(["quantize", path, "--delta", "-1"])
+    assert "expected a number from 0 on" in capsys.readouterr().err
+
+
 def test_quantize_says_all_of_it(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     path, data = files
     assert main(["quantize", path, "--data", data, "--seconds", "0.01"]) == 0

@@ -23,16 +23,14 @@ bool all_finite(const float* x, std::size_t n) noexcept RTRNN_NONBLOCKING {
 
 bool take(const float* x, float* y, std::size_t n) noexcept RTRNN_NONBLOCKING {
     Width8 seen = Width8::splat(0.0f);
-    std::size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        const Width8 value = Width8::load(x + i);
-        store(y + i, value);
+    for (; n >= 8; n -= 8, x += 8, y += 8) {
+        const Width8 value = Width8::load(x);
+        store(y, value);
         seen = max_magnitudes(seen, value);
     }
-    if (i < n) {
-        const int left = static_cast<int>(n - i);
-        const Width8 value = Width8::load_partial(x + i, left);
-        store_partial(y + i, left, value);
+    if (n > 0) {
+        const Width8 value = Width8::load_partial(x, static_cast<int>(n));
+        store_partial(y, static_cast<int>(n), value);
         seen = max_magnitudes(seen, value);
     }
     return is_finite(seen);
@@ -45,11 +43,28 @@ bool commit(const CommitArgs& a, float* arena, float* y, bool check) noexcept RT
     for (const float *x = arena + a.states.offset, *end = x + a.states.size; x != end; x += Line::lanes)
         seen = max_magnitudes(seen, Line::load(x));
     if (!is_finite(seen) && check) return false;
-    for (const Transfer *t = a.transfers, *end = t + a.transfer_count; t != end; ++t) {
+    const Transfer* t = a.transfers;
+    const Transfer* const end = t + a.transfer_count;
+    if (y != nullptr) {   // output 0, to both places at once
+        const float* from = arena + t->from;
+        float* to = arena + t->to;
+        std::ptrdiff_t n = a.first_output;
+        for (; n >= 8; n -= 8, from += 8, to += 8, y += 8) {
+            const Width8 value = Width8::load(from);
+            store(to, value);
+            store(y, value);
+        }
+        if (n > 0) {
+            const Width8 value = Width8::load(from);
+            store(to, value);
+            store_partial(y, static_cast<int>(n), value);
+        }
+        ++t;
+    }
+    for (; t != end; ++t) {
         const float* from = arena + t->from;
         float* to = arena + t->to;
         for (std::ptrdiff_t i = 0; i < t->size; i += Width8::lanes) store(to + i, Width8::load(from + i));
     }
-    if (y != nullptr) take(arena + a.transfers[0].from, y, static_cast<std::size_t>(a.first_output));
     return true;
 }

@@ -46,28 +46,32 @@ void Stream::run(const std::vector<Call>& calls) noexcept RTRNN_NONBLOCKING {
 
 Status Stream::step() noexcept {
     const bool check = on_nonfinite_ != OnNonFinite::propagate;
-    if (check && !plan_->kernels().all_finite(arena_.get(), plan_->input_size())) return reject(Status::nonfinite_input);
+    if (check && !plan_->kernels().all_finite(arena_.get(), plan_->input_size())) return refuse(Status::nonfinite_input, nullptr);
     return advance(nullptr);
 }
 
 Status Stream::step(const float* x, float* y) noexcept {
     const Plan& plan = *plan_;
-    const bool check = on_nonfinite_ != OnNonFinite::propagate;
-    const bool finite = plan.kernels().take(x, input(0), plan.inputs()[0].size);
-    const Status status = check && !finite ? reject(Status::nonfinite_input) : advance(y);
-    if (status == Status::held && y != nullptr) std::memcpy(y, output(0), plan.outputs()[0].size * sizeof(float));
-    return status;
+    if (!plan.kernels().take(x, input(0), plan.inputs()[0].size) && on_nonfinite_ != OnNonFinite::propagate) return refuse(Status::nonfinite_input, y);
+    return advance(y);
 }
 
-Status Stream::advance(float* y) noexcept {
+inline Status Stream::advance(float* y) noexcept {
     const Plan& plan = *plan_;
     const Plan::Turn& turn = plan.turn(odd_);
     run(prepared_ ? turn.finish : turn.step);
     prepared_ = false;
-    if (!plan.kernels().commit(turn.commit, arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return reject(Status::nonfinite_result);
+    if (!plan.kernels().commit(turn.commit, arena_.get(), y, on_nonfinite_ != OnNonFinite::propagate)) return refuse(Status::nonfinite_result, y);
     odd_ = !odd_;
     accept(1);
     return Status::ok;
+}
+
+// Out of line, as is what else a good step does not do: what surrounds a small network's kernel is felt.
+[[gnu::noinline]] Status Stream::refuse(Status why, float* y) noexcept {
+    const Status status = reject(why);
+    if (status == Status::held && y != nullptr) std::memcpy(y, output(0), plan_->outputs()[0].size * sizeof(float));
+    return status;
 }
 
 Status Stream::reject(Status status) noexcept {
@@ -78,10 +82,7 @@ Status Stream::reject(Status status) noexcept {
     return Status::held;
 }
 
-void Stream::accept(std::uint64_t timesteps) noexcept {
-    counters_.steps.add(timesteps);
-    counters_.held_in_a_row.set(0);
-    if (plan_->limit_count() == Plan::no_count) return;
+[[gnu::noinline]] void Stream::count_limited(std::uint64_t timesteps) noexcept {
     float& limited = states()[plan_->limit_count()];
     if (limited >= 1 && limited <= static_cast<float>(timesteps)) counters_.limited.add(static_cast<std::uint64_t>(limited));
     limited = 0;

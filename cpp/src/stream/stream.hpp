@@ -105,7 +105,14 @@ private:
     void run(const std::vector<Call>& calls) noexcept RTRNN_NONBLOCKING;
     Status reject(Status status) noexcept RTRNN_NONBLOCKING;
     // Counts timesteps whose outputs and states are committed.
-    void accept(std::uint64_t timesteps) noexcept RTRNN_NONBLOCKING;
+    void accept(std::uint64_t timesteps) noexcept RTRNN_NONBLOCKING {
+        counters_.steps.add(timesteps);
+        counters_.held_in_a_row.set(0);
+        if (plan_->limit_count() != Plan::no_count) count_limited(timesteps);
+    }
+    void count_limited(std::uint64_t timesteps) noexcept RTRNN_NONBLOCKING;
+    // What becomes of a timestep that is not finite; y as for step.
+    Status refuse(Status why, float* y) noexcept RTRNN_NONBLOCKING;
     Status advance(float* y) noexcept RTRNN_NONBLOCKING;
     // The states as they are: steps take turns between two places.
     float* states() const noexcept RTRNN_NONBLOCKING { return arena_.get() + plan_->state_offset() + (odd_ ? plan_->committed_size() : 0); }
