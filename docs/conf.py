@@ -22,7 +22,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 #: Types of other packages, and of Python's own library, in signatures.
 nitpick_ignore_regex = [
-    ("py:.*", r"(rtrnn\.)?_core\..*"),
+    ("py:.*", r"(rtrnn\.)?_core\..*|rtrnn\.ctc\.T"),
     ("py:.*", r"(numpy|np|npt|os|collections|pathlib|typing)\..*"),
     ("py:.*", r"(Any|ArrayLike|Array|Path|Mapping|Sequence|NamedTuple|Exception|Buffer|Limits|Weights|StateMap|InitialStates)"),
     ("py:.*", r"(TypeError|ValueError|ImportError|OSError|UserWarning|None|bool|bytes|dict|float|int|list|object|str|tuple)"),
@@ -40,7 +40,7 @@ nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = "force"
 nb_execution_in_temp = True   # what a tutorial writes goes away with it
 nb_execution_raise_on_error = True
-nb_execution_timeout = 60
+nb_execution_timeout = 300   # seconds for a cell, on a busy machine
 nb_merge_streams = True
 
 html_theme = "furo"
@@ -49,9 +49,20 @@ html_copy_source = False
 html_show_sphinx = False
 
 
+_PYTHON = """# ---
+# jupyter:
+#   kernelspec: {name: python3, display_name: Python 3, language: python}
+# ---
+
+"""
+
+
 def _before_reading(app: object, page: str, content: list[str]) -> None:
-    # A link that is right where the page is read as a file, to a page that stands elsewhere on the site.
-    content[0] = re.sub(r"\]\((?:\.\./)+cpp/README\.md", "](/design.md", content[0])
+    # Links that are right where the page is read as a file, to pages that stand elsewhere on the site.
+    for path, target in (("cpp/README", "design"), ("SECURITY", "security")):
+        content[0] = re.sub(rf"\]\((?:\.\./)+{path}\.md", f"](/{target}.md", content[0])
+    if page.startswith("tutorials/"):   # colours also where it is not run
+        content[0] = _PYTHON + content[0]
     if page == "index":   # entries of the contents for pages that are not there (yet), which would be warned of
         content[0] = re.sub(r"^\S+\*$", lambda match: match[0] if _matches(match[0]) else "", content[0], flags=re.MULTILINE)
 
@@ -61,5 +72,12 @@ def _matches(pattern: str) -> bool:
     return any(name not in exclude_patterns for name in found)
 
 
+def _shorter_signature(*event: object) -> tuple[object, object]:
+    """NumPy's alias instead of all that it stands for."""
+    *_, arguments, returns = event
+    return re.sub(r"[~\w.]*_Buffer \| .*?_NestedSequence\[complex \| bytes \| str\]", "ArrayLike", str(arguments or "")) or None, returns
+
+
 def setup(app: object) -> None:
     app.connect("source-read", _before_reading)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-signature", _shorter_signature)  # type: ignore[attr-defined]

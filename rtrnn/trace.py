@@ -28,7 +28,7 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Trace:
-    """Everything that some timesteps computed, to the bit. Arrays are float32 of shape (T, *shape), or (*shape) of a single timestep."""
+    """Everything that some timesteps computed, to the bit. Arrays are float32, ``(T, *shape)``, or ``(*shape)`` of a single one."""
 
     #: By cell node, each of shape (T, hidden_size). gru: "reset", "update", "candidate"; lstm: "input", "forget", "candidate", "output";
     #: rnn: "pre_activation", what its function is applied to. And the cell's new "h", and an lstm's "c"; "h" of an lstm with a

@@ -37,7 +37,7 @@ class Policy:
     name: str = ""
 
     def act(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What it does in an episode, from its initial state: of each output (T, *shape). Raises what :meth:`rtrnn.Model.run` raises."""
+        """What it does in an episode, from its initial state: of each output ``(T, *shape)``. Raises as :meth:`rtrnn.Model.run`."""
         options: dict[str, Any] = {"weights": self.weights, "limits": self.limits, "on_nonfinite": self.on_nonfinite}
         return dict(self.model.run(dict(inputs), **options))
 

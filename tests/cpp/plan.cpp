@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -203,7 +204,7 @@ TEST_CASE("constants lie side by side on lines of their own, whatever was expect
         }
         CHECK(constants.bytes() == bytes);
         CHECK(constants.bytes_at(all[1].first + 1) == 0);
-        for (const auto& [kept, values] : all) CHECK(std::memcmp(kept, values.data(), values.size() * sizeof(float)) == 0);
+        for (const auto& [kept, values] : all) CHECK(std::equal(values.begin(), values.end(), kept));
         if (expected > bytes)
             for (std::size_t i = 1; i < all.size(); ++i) CHECK(all[i].first > all[i - 1].first);
         Constants moved = std::move(constants);

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -233,3 +236,21 @@ def test_anydrive() -> None:
         exact = Evaluator(draft)
         for x, y in zip(recorded["x"][:300, joint], recorded["y_f64"][:300, joint], strict=True):
             np.testing.assert_allclose(exact.step({"x": x})["output"], y, rtol=0, atol=1e-10)
+
+
+def test_tables_that_map_code_to_its_source_are_not_read(tmp_path: Path) -> None:
+    """PyTorch crashes on damaged ones; found by fuzzing. In a process of its own, which would go with it."""
+    whole, damaged = script(Policy(), tmp_path), tmp_path / "damaged.pt"
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(damaged, "w") as copy:
+        tables = [name for name in archive.namelist() if name.endswith(".debug_pkl")]
+        assert tables
+        for entry in archive.infolist():
+            data = archive.read(entry)
+            # Small integers of the pickle, lengths and offsets in other entries, and beyond them.
+            copy.writestr(entry.filename, data.replace(b"K\x04", b"K\x84") if entry.filename in tables else data)
+    program = "import sys, rtrnn; print(rtrnn.load(sys.argv[1]).states)"
+    found = [
+        subprocess.run([sys.executable, "-I", "-c", program, path], stdout=subprocess.PIPE, text=True, check=True).stdout
+        for path in (whole, damaged)
+    ]
+    assert found[0] == found[1] != ""

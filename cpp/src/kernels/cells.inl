@@ -57,10 +57,8 @@ struct Gru {
         const V z_sum = x.gate[1] + h.gate[1];
         V z, n;
         if constexpr (standard) {
-            // z before n, which has to wait for r: behind n it would occupy the scheduler while the next sums could run.
-            const V r = sigmoid(r_sum);
+            n = tanh(fma(sigmoid(r_sum), h.gate[2], x.gate[2]));
             z = sigmoid(z_sum);
-            n = tanh(fma(r, h.gate[2], x.gate[2]));
         } else {
             const V r = gate_value(a, 0, r_sum);
             z = gate_value(a, 0, z_sum);
@@ -116,32 +114,23 @@ void cell_tiles(const CellArgs& a, float* arena) {
     const StateRefs state{h + a.first_row, resolve(a.c, arena), arena + a.h_out.offset, arena + a.c_out.offset};
     float* prepared = arena + a.prepared.offset;
     typename Products::template Rows<gates, Cell::partials, V> x_rows, h_rows;
-    if constexpr (form == Form::step || form == Form::finish) x_rows.begin(a.weight_ih, resolve(a.x, arena), a.input_size, arena + a.x_quantized.offset);
-    if constexpr (form != Form::finish) h_rows.begin(a.weight_hh, h, a.recurrent_size, arena + a.h_quantized.offset);
-    const int last = static_cast<int>((static_cast<unsigned>(a.hidden_size) - 1) / V::lanes * V::lanes);
-    int row = 0, stride = V::lanes, end = last;
-    if (a.backward) {
-        row = last;
-        stride = -V::lanes;
-        end = 0;
-    }
-    for (;;) {
-        const float* const bias_ih = a.bias_ih + gates * row;
-        const float* const bias_hh = a.bias_hh + gates * row;
+    const int last_tile = (a.hidden_size - 1) / V::lanes;
+    if constexpr (form == Form::step || form == Form::finish)
+        x_rows.begin(a.weight_ih, resolve(a.x, arena), a.input_size, arena + a.x_quantized.offset, last_tile, a.backward);
+    if constexpr (form != Form::finish) h_rows.begin(a.weight_hh, h, a.recurrent_size, arena + a.h_quantized.offset, last_tile, a.backward);
+    const int stride = a.backward ? -V::lanes : V::lanes;
+    int row = a.backward ? last_tile * V::lanes : 0;
+    for (int tiles = last_tile; tiles >= 0; --tiles, row += stride) {
         if constexpr (form == Form::prepare) {
-            store_sums(prepared + gates * row, h_rows.sums(row, bias_hh));
+            store_sums(prepared + gates * row, h_rows.next(a.bias_hh + gates * row));
         } else if constexpr (form == Form::finish) {
-            Cell::template combine<standard>(a, state, row, x_rows.sums(row, bias_ih), load_sums<gates, V>(prepared + gates * row));
+            Cell::template combine<standard>(a, state, row, x_rows.next(a.bias_ih + gates * row), load_sums<gates, V>(prepared + gates * row));
         } else if constexpr (form == Form::recur) {
-            Cell::template combine<standard>(a, state, row, load_sums<gates, V>(prepared + gates * row), h_rows.sums(row, bias_hh));
+            Cell::template combine<standard>(a, state, row, load_sums<gates, V>(prepared + gates * row), h_rows.next(a.bias_hh + gates * row));
         } else {
-            const Sums<V, gates> x_sums = x_rows.kept_sums(row, bias_ih);
-            Cell::template combine<standard>(a, state, row, x_sums, h_rows.sums(row, bias_hh));
+            const Sums<V, gates> x_sums = x_rows.next_kept(a.bias_ih + gates * row);
+            Cell::template combine<standard>(a, state, row, x_sums, h_rows.next(a.bias_hh + gates * row));
         }
-        if (row == end) return;
-        row += stride;
-        // Keeps the compiler from counting up every address there is, which costs a cell of one tile more than it can gain.
-        asm("" : "+r"(row));
     }
 }
 
@@ -165,7 +154,7 @@ void gru_before_tiles(const CellArgs& a, float* arena) {
         if constexpr (form == Form::finish) {
             h_sums = load_sums<2, V>(prepared + 2 * row);
         } else {
-            h_sums = h_rows.kept_sums(row, a.bias_hh + 3 * row);
+            h_sums = h_rows.next_kept(a.bias_hh + 3 * row);
         }
         if constexpr (form == Form::prepare) {
             store_sums(prepared + 2 * row, h_sums);
@@ -174,7 +163,7 @@ void gru_before_tiles(const CellArgs& a, float* arena) {
             if constexpr (form == Form::recur) {
                 x_sums = load_sums<3, V>(prepared + 3 * row);
             } else {
-                x_sums = x_rows.sums(row, a.bias_ih + 3 * row);
+                x_sums = x_rows.next(a.bias_ih + 3 * row);
             }
             const V r = gate_value(a, 0, x_sums.gate[0] + h_sums.gate[0]);
             const V z = gate_value(a, 0, x_sums.gate[1] + h_sums.gate[1]);
@@ -187,7 +176,7 @@ void gru_before_tiles(const CellArgs& a, float* arena) {
         typename Products::template Rows<1, 2, V> reset_rows;
         reset_rows.begin(a.weight_hn, reset_h, a.recurrent_size, arena + a.h_quantized.offset);
         for (int row = 0; row < a.hidden_size; row += V::lanes) {
-            const V recurrent = reset_rows.sums(row, a.bias_hh + 3 * row + 2 * V::lanes).gate[0];
+            const V recurrent = reset_rows.next(a.bias_hh + 3 * row + 2 * V::lanes).gate[0];
             const V n = gate_value(a, 1, V::load(n_sums + row) + recurrent);
             const V old = load_up_to<V>(h + row, a.hidden_size - row);
             store_up_to(h_out + row, a.hidden_size - row, fma(V::load(update + row), old - n, n));

@@ -68,8 +68,8 @@ struct Matrix {
     Precision precision;
     // Of an f32 matrix without its zero blocks (16 rows of one gate, one column), else null; the width is 16 and `weights` holds the
     // other blocks, [block][16] (plan/sparse): where those of each [tile][gate] begin, and where the last end; and the column of each.
-    const std::int32_t* first_block;
-    const std::int32_t* block_column;
+    const std::int32_t* first_block = nullptr;
+    const std::int32_t* block_column = nullptr;
 };
 
 constexpr std::int32_t sparse_rows = 16;   // of a block

@@ -12,7 +12,7 @@ void linear_tiles(const LinearArgs& a, float* arena) {
     float* y = arena + a.y.offset;
     typename Products::template Rows<1, 4, V> rows;
     rows.begin(a.weight, resolve(a.x, arena), a.cols, arena + a.x_quantized.offset);
-    for (int row = 0; row < a.rows; row += V::lanes) store_activated(a, y, row, rows.sums(row, a.bias + row).gate[0]);
+    for (int row = 0; row < a.rows; row += V::lanes) store_activated(a, y, row, rows.next(a.bias + row).gate[0]);
 }
 
 // `count` <= panel_turn vectors. Tiles of one vector of rows go in pairs.

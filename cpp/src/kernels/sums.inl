@@ -47,14 +47,14 @@ template <int gates, int partials, class V, class W, class P>
 }
 
 // The value of one block of `cols` columns; bias is null for all but the first.
-template <int gates, int partials, bool first, class V, class W>
-[[gnu::always_inline]] inline Sums<V, gates> block_sums(const W* weights, const float* bias, const float* x, unsigned cols) {
+template <int gates, int partials, class V, class W>
+[[gnu::always_inline]] inline Sums<V, gates> block_sums(const W* weights, const float* bias, const float* x, int cols) {
     V sum[gates][partials];
     Repeat<gates>::call([&](auto g) {
         Repeat<partials>::call([&](auto p) { sum[g.value][p.value] = V::splat(0.0f); });
-        if constexpr (first) sum[g.value][0] = V::load(bias + g.value * V::lanes);
+        if (bias != nullptr) sum[g.value][0] = V::load(bias + g.value * V::lanes);
     });
-    for (unsigned turns = cols / partials; turns > 0; --turns) {
+    for (int turns = cols / partials; turns > 0; --turns) {
         Repeat<partials>::call([&](auto p) { add_column(sum, weights, x, p); });
         weights += partials * gates * V::lanes;
         x += partials;
@@ -70,31 +70,19 @@ template <int gates, int partials, bool first, class V, class W>
     return value;
 }
 
-// Rows of more than one block. Out of line: what it needs registers and instructions for would burden the short ones.
+// weights: this tile's [col][gate][lane]; bias: [gate][lane].
 template <int gates, int partials, class V, class W>
-[[gnu::noinline]] void long_row_sums(Sums<V, gates>& total, const W* weights, const float* bias, const float* x, unsigned cols) {
-    constexpr unsigned block = chain_length * partials;
-    Sums<V, gates> sums = block_sums<gates, partials, true, V>(weights, bias, x, block);
+[[gnu::always_inline]] inline Sums<V, gates> row_sums(const W* weights, const float* bias, const float* x, int cols) {
+    constexpr int block = chain_length * partials;
+    Sums<V, gates> total = block_sums<gates, partials, V>(weights, bias, x, cols < block ? cols : block);
     while (cols > block) {
         cols -= block;
         weights += block * gates * V::lanes;
         x += block;
-        const Sums<V, gates> value = block_sums<gates, partials, false, V>(weights, nullptr, x, cols < block ? cols : block);
-        Repeat<gates>::call([&](auto g) { sums.gate[g.value] = sums.gate[g.value] + value.gate[g.value]; });
+        const Sums<V, gates> value = block_sums<gates, partials, V>(weights, nullptr, x, cols < block ? cols : block);
+        Repeat<gates>::call([&](auto g) { total.gate[g.value] = total.gate[g.value] + value.gate[g.value]; });
     }
-    total = sums;
-}
-
-// weights: this tile's [col][gate][lane]; bias: [gate][lane].
-template <int gates, int partials, class V, class W>
-[[gnu::always_inline]] inline Sums<V, gates> row_sums(const W* weights, const float* bias, const float* x, int cols) {
-    if (cols <= chain_length * partials) return block_sums<gates, partials, true, V>(weights, bias, x, static_cast<unsigned>(cols));
-    Sums<V, gates> total;
-    long_row_sums<gates, partials, V>(total, weights, bias, x, static_cast<unsigned>(cols));
-    // A copy, so that the sums of short rows need not be in memory for the sake of this one.
-    Sums<V, gates> sums;
-    Repeat<gates>::call([&](auto g) { sums.gate[g.value] = total.gate[g.value]; });
-    return sums;
+    return total;
 }
 
 template <int gates, class V>

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -123,7 +125,8 @@ def _load(path: str | os.PathLike[str]) -> Any:
             check_script(Path(path))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
-            module = torch.jit.load(os.fspath(path), map_location="cpu")  # type: ignore[no-untyped-call]
+            archive = _without_debug_tables(path) if is_zip else os.fspath(path)
+            module = torch.jit.load(archive, map_location="cpu")  # type: ignore[no-untyped-call]
     except Error:
         raise
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -133,6 +136,20 @@ def _load(path: str | os.PathLike[str]) -> Any:
         ) from error
     # A frozen module has no training flag to set.
     return module.eval() if hasattr(module, "training") else module
+
+
+def _without_debug_tables(path: str | os.PathLike[str]) -> io.BytesIO:
+    """The archive but for what maps its code to the source it was made from: PyTorch trusts that and crashes where it is damaged.
+
+    Messages then name lines of the archive's own code.
+    """
+    kept = io.BytesIO()
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(kept, "w", zipfile.ZIP_STORED) as copy:
+        for entry in archive.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                copy.writestr(entry.filename, archive.read(entry))
+    kept.seek(0)
+    return kept
 
 
 def forward_method(module: Any) -> Any:
