@@ -92,7 +92,7 @@ for name, call in {**calls, **broken}.items():
 
 def run(script: str, network: str, weights: str, **environment: str) -> dict[str, int]:
     done = subprocess.run(
-        [sys.executable, "-c", CALLS + script, str(GOLDEN / network), weights],
+        [sys.executable, "-I", "-c", CALLS + script, str(GOLDEN / network), weights],
         capture_output=True, text=True, env={**os.environ, **environment}, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
