@@ -92,8 +92,9 @@ for name, call in {**calls, **broken}.items():
 
 def run(script: str, network: str, weights: str, **environment: str) -> dict[str, int]:
     done = subprocess.run(
-        [sys.executable, "-I", "-c", CALLS + script, str(GOLDEN / network), weights],
+        [sys.executable, "-c", CALLS + script, str(GOLDEN / network), weights],
         capture_output=True, text=True, env={**os.environ, **environment}, timeout=120,
+        cwd=GOLDEN,  # not the source tree, whose rtrnn would be imported; -I would ignore PYTHONMALLOC
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return {line.split()[0]: int(line.split()[1]) for line in done.stdout.splitlines()}
