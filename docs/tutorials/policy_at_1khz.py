@@ -266,7 +266,7 @@ keep(figure, "ball")
 # %% [markdown]
 # ## Was it worth it?
 #
-# Networks of fewer than 64 units live in the first cache whatever their weights are, and there 8 bits save little time; see
+# A network as small as this one lives in the first cache whatever its weights are: 8 bits save memory there, and no time. See
 # `rtrnn quantize` for what a larger one gains.
 
 # %%

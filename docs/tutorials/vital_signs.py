@@ -42,7 +42,6 @@ torch.manual_seed(0)
 RATE = 20  # Hz
 CHANNELS = ("ECG", "blood pressure", "breathing")
 HIDDEN = 48
-TEMPERATURE = 0.7  # below 1 what is drawn is more regular than what was learnt
 
 # %% [markdown]
 # ## What it learns from
@@ -129,7 +128,7 @@ print(model)
 def draw(stream, start, seconds, seed):
     """What follows `start` (T, 3): (seconds * RATE, 3)."""
     generator = np.random.default_rng(seed)
-    noise = TEMPERATURE * generator.standard_normal((len(start) + round(seconds * RATE), 3)).astype(np.float32)
+    noise = generator.standard_normal((len(start) + round(seconds * RATE), 3)).astype(np.float32)
     stream.reset()
     for sample in start:
         y = stream.step((sample, noise[0]))
@@ -189,7 +188,7 @@ y = np.zeros((COUNT, 3), np.float32)
 made = []
 for at in range((3 + SECONDS) * RATE):
     last = real[at] if at < 3 * RATE else y
-    y = batch.step((last, TEMPERATURE * generator.standard_normal((COUNT, 3)).astype(np.float32)))
+    y = batch.step((last, generator.standard_normal((COUNT, 3)).astype(np.float32)))
     made.append(y)
 real, made = real[3 * RATE :], np.array(made)[3 * RATE :]
 rows = {
