@@ -5,6 +5,7 @@
 #include <future>
 
 #include "error.hpp"
+#include "stream/processor.hpp"
 
 namespace rtrnn {
 namespace {
@@ -146,7 +147,7 @@ void Loop::warm_until(std::int64_t due) noexcept RTRNN_NONBLOCKING {
         now = monotonic_ns();
         longest = std::max(longest, now - begin);
     }
-    while (monotonic_ns() < due) relax_cpu();
+    while (monotonic_ns() < due) processor_pause();
 }
 
 void Loop::tick(std::int64_t due) noexcept RTRNN_NONBLOCKING {

@@ -13,8 +13,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#elif defined(__unix__) || defined(__APPLE__)
-#include <unistd.h>
 #endif
 
 namespace rtrnn {
@@ -122,21 +120,5 @@ void sleep_until_ns(std::int64_t time_ns) noexcept {
 }
 
 #endif
-
-std::int64_t process_id() noexcept {
-#if defined(__unix__) || defined(__APPLE__)
-    return getpid();
-#else
-    return 0;
-#endif
-}
-
-void relax_cpu() noexcept RTRNN_NONBLOCKING {
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
-    __builtin_ia32_pause();
-#elif defined(__GNUC__) && defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
 
 }  // namespace rtrnn

@@ -15,12 +15,6 @@ std::int64_t monotonic_ns() noexcept RTRNN_NONBLOCKING;
 // Sleeps until that clock shows `time_ns`; returns at once when it already does.
 void sleep_until_ns(std::int64_t time_ns) noexcept;
 
-// Tells the CPU that the thread waits in a loop.
-void relax_cpu() noexcept RTRNN_NONBLOCKING;
-
-// The process, so that a thread of the parent is not waited for after a fork.
-std::int64_t process_id() noexcept;
-
 struct ThreadWishes {
     int priority = 0;           // SCHED_FIFO from 1 to 99; 0: as the system schedules others
     int cpu = -1;               // the one CPU to run on; -1: any

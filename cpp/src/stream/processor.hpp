@@ -1,6 +1,7 @@
 // What threads need of the processor and the system beyond the standard library.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <thread>
 
@@ -41,10 +42,11 @@ inline std::uint64_t processor_ticks() noexcept RTRNN_NONBLOCKING {
     asm volatile("mrs %0, cntvct_el0" : "=r"(ticks));
     return ticks;
 #else
-#error "no tick counter for this processor"
+    return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 #endif
 }
 
+// So that a thread of the parent is not waited for after a fork.
 inline std::int64_t process_id() noexcept {
 #if defined(_WIN32)
     return 0;   // there is no fork
