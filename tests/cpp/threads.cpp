@@ -16,6 +16,15 @@
 #include "networks.hpp"
 #include "stream/stream.hpp"
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RTRNN_THREAD_SANITIZER
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define RTRNN_THREAD_SANITIZER
+#endif
+
 using namespace rtrnn;
 using namespace rtrnn::testing;
 
@@ -274,8 +283,12 @@ TEST_CASE("a stream whose workers sleep can be stepped, forked and destroyed") {
     }
 }
 
-#if defined(__unix__) && !defined(__SANITIZE_THREAD__)
+#if defined(__unix__)
 TEST_CASE("a forked process steps on, without the workers, and can leave the stream") {
+#if defined(RTRNN_THREAD_SANITIZER)
+    MESSAGE("not run: the thread sanitizer knows no threads of the parent in a forked child, and gives up when they are let go");
+    return;
+#endif
     const auto plan = std::make_shared<const Plan>(layers(48), with_threads(3));
     auto stream = std::make_unique<Stream>(plan);
     stream->step();
